@@ -1,0 +1,48 @@
+"""The ``covidcxr`` command. Each subcommand imports what it needs when it runs, so that ``predict`` starts at once."""
+
+import sys
+from importlib import import_module
+
+import click
+
+from covidcxr import DISCLAIMER, __version__
+from covidcxr.errors import CovidCxrError
+
+COMMANDS = {
+    "data": "covidcxr.cli.data",
+    "train": "covidcxr.cli.train",
+    "export": "covidcxr.cli.export",
+    "evaluate": "covidcxr.cli.evaluate",
+    "predict": "covidcxr.cli.predict",
+    "serve": "covidcxr.cli.serve",
+}
+"""Name of each subcommand to the module whose ``command`` it is."""
+
+
+class LazyGroup(click.Group):
+    """A command group that imports a subcommand when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: D102
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: D102
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(COMMANDS[cmd_name]).command
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=LazyGroup, help=f"COVID-19 on frontal chest X-rays. {DISCLAIMER}")
+@click.version_option(__version__, prog_name="covidcxr")
+def cli() -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; errors meant for the user are printed without a traceback, exit status 1."""
+    try:
+        cli(prog_name="covidcxr")
+    except CovidCxrError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,49 @@
+"""Every error that covidcxr raises on purpose. Messages read "Expected ... Received ..." and name the file."""
+
+from importlib.util import find_spec
+
+
+class CovidCxrError(Exception):
+    """Base of all errors with a message meant for the user."""
+
+
+class ImageError(CovidCxrError):
+    """A file is not an image that can be scored: broken, empty, too large, of an unsupported kind."""
+
+
+class ManifestError(CovidCxrError):
+    """A manifest, or the metadata of a collection, breaks its contract."""
+
+
+class RecipeError(CovidCxrError):
+    """A training recipe or run folder breaks its contract."""
+
+
+class ArtifactError(CovidCxrError):
+    """A model file lacks, or contradicts, the contract in its metadata."""
+
+
+class DownloadError(CovidCxrError):
+    """A download failed for good, or its checksum is wrong."""
+
+
+class MissingExtraError(CovidCxrError):
+    """An optional dependency is not installed."""
+
+
+def require_extra(extra: str, *modules: str) -> None:
+    """Check that the optional dependencies of a command are installed.
+
+    Args:
+        extra: Name of the extra in pyproject.toml, such as ``train``.
+        *modules: Import names that the extra brings.
+
+    Raises:
+        MissingExtraError: A module is missing; the message says what to install.
+    """
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        raise MissingExtraError(
+            f"Expected the modules {', '.join(modules)}. Received an installation without {', '.join(missing)}: "
+            f"install them with: pip install 'covidcxr[{extra}]'"
+        )
