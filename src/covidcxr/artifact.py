@@ -58,9 +58,7 @@ class Artifact:
             ArtifactError: The contract is missing, of another schema or not valid; the message names ``path``.
         """
         if METADATA_KEY not in metadata:
-            raise ArtifactError(
-                f"Expected a model exported by covidcxr. Received {path} without its metadata."
-            )
+            raise ArtifactError(f"Expected a model exported by covidcxr. Received {path} without its metadata.")
         try:
             values: dict[str, Any] = json.loads(metadata[METADATA_KEY])
             if values["schema"] != 1:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from covidcxr.errors import ImageError
 
@@ -119,8 +119,7 @@ def decode_image(data: bytes, name: str) -> Grey:
         ) from error
     if min(grey.shape) < MIN_SIDE:
         raise ImageError(
-            f"Expected at least {MIN_SIDE} x {MIN_SIDE} pixels. Received {name} "
-            f"with {grey.shape[1]} x {grey.shape[0]}."
+            f"Expected at least {MIN_SIDE} x {MIN_SIDE} pixels. Received {name} with {grey.shape[1]} x {grey.shape[0]}."
         )
     return grey
 
@@ -129,7 +128,7 @@ def _decode_picture(data: bytes) -> Grey:
     image: Image.Image
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise ImageError("the content is none of these") from error
     _check_pixels(*image.size)
     if getattr(image, "n_frames", 1) > 1:
@@ -152,7 +151,8 @@ def _decode_picture(data: bytes) -> Grey:
 def _decode_dicom(data: bytes) -> Grey:
     """Apply modality LUT, VOI LUT or window, and photometric interpretation (DICOM PS3.3 C.11.1, C.11.2, C.7.6.3)."""
     import pydicom
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut, pixel_array
+    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+    from pydicom.pixels.utils import pixel_array
 
     _check_deflated(data)
     ds = pydicom.dcmread(io.BytesIO(data))
@@ -172,7 +172,7 @@ def _decode_dicom(data: bytes) -> Grey:
 
 
 def _grey_from_colour(stored: NDArray[Any], ds: "Dataset") -> Grey:
-    from pydicom.pixels import apply_color_lut
+    from pydicom.pixels.processing import apply_color_lut
 
     if ds.PhotometricInterpretation == "PALETTE COLOR":
         stored = apply_color_lut(stored, ds)
@@ -202,4 +202,5 @@ def _scale(values: NDArray[Any], low: float, high: float) -> Grey:
     if not np.isfinite([low, high]).all():
         raise ImageError("pixel values that are not finite numbers")
     scaled = (values.astype(np.float32) - low) * (255 / (high - low) if high > low else 0)
-    return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    grey: Grey = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
+    return grey

@@ -91,9 +91,7 @@ class Record:
         }
         for name, valid in checks.items():
             if not valid:
-                raise ManifestError(
-                    f"Expected a valid {name} in record {self.id!r}. Received {getattr(self, name)!r}."
-                )
+                raise ManifestError(f"Expected a valid {name} in record {self.id!r}. Received {getattr(self, name)!r}.")
 
 
 COLUMNS = tuple(field.name for field in fields(Record))
@@ -127,9 +125,7 @@ def read_manifest(path: Path) -> list[Record]:
         reader = csv.DictReader(file)
         missing = set(COLUMNS) - set(reader.fieldnames or ())
         if missing:
-            raise ManifestError(
-                f"Expected the columns {', '.join(sorted(missing))} in {path}. Received none."
-            )
+            raise ManifestError(f"Expected the columns {', '.join(sorted(missing))} in {path}. Received none.")
         records = [_parse(row, path, line) for line, row in enumerate(reader, start=2)]
     if len({record.id for record in records}) < len(records):
         raise ManifestError(f"Expected every id once in {path}. Received some id twice.")

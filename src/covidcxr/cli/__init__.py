@@ -36,7 +36,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, help=f"COVID-19 on frontal chest X-rays. {DISCLAIMER}")
 @click.version_option(__version__, prog_name="covidcxr")
 def cli() -> None:
-    pass
+    """Hold the subcommands."""
 
 
 def main() -> None:
