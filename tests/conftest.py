@@ -1,0 +1,83 @@
+"""Fixtures that several tests share: the real data where they are, and a tiny model whose behaviour is known."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES, Artifact
+from covidcxr.images import Preprocessing
+from covidcxr.labels import LABELS
+from covidcxr.predictor import Predictor
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder of the real collections; skips the test where there is none, except in CI."""
+    root = Path(os.environ.get("COVIDCXR_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not root.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"Expected the real collections in {root} (COVIDCXR_DATA). Received no such folder.")
+        pytest.skip(f"no real collections in {root} (set COVIDCXR_DATA)")
+    return root
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model file with the whole contract and a network whose answers are plain to see.
+
+    The covid map is the brightness (0..1) of each 32 px cell above 0.5, the normal map its negative, the pneumonia map
+    zero; probabilities are the softmax of the maps' means: a bright image is covid, a dark one normal.
+    """
+    weights = np.array([[-1.0, 0.0, 1.0]], np.float32).T.reshape(3, 1, 1, 1)
+    bias = np.array([0.5, 0.0, -0.5], np.float32)
+    nodes = [
+        helper.make_node("Cast", [INPUT], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["nchw"], perm=[0, 3, 1, 2]),
+        helper.make_node("Div", ["nchw", "full"], ["unit"]),
+        helper.make_node("AveragePool", ["unit"], ["cells"], kernel_shape=[32, 32], strides=[32, 32]),
+        helper.make_node("Conv", ["cells", "weights", "bias"], ["maps"]),
+        helper.make_node("Transpose", ["maps"], [ACTIVATION_MAP], perm=[0, 2, 3, 1]),
+        helper.make_node("GlobalAveragePool", ["maps"], ["means"]),
+        helper.make_node("Flatten", ["means"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], [PROBABILITIES], axis=1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [helper.make_tensor_value_info(INPUT, TensorProto.UINT8, ["N", 224, 224, 1])],
+        [
+            helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["N", 3]),
+            helper.make_tensor_value_info(ACTIVATION_MAP, TensorProto.FLOAT, ["N", 7, 7, 3]),
+        ],
+        [
+            numpy_helper.from_array(np.array(255.0, np.float32), "full"),
+            numpy_helper.from_array(weights, "weights"),
+            numpy_helper.from_array(bias, "bias"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    artifact = Artifact(
+        name="brightness",
+        version="0",
+        labels=LABELS,
+        preprocessing=Preprocessing(size=224, crop=0.9, equalize=False),
+        recipe="",
+        data_hash="0" * 64,
+        created="2026-01-01",
+        licence="Apache-2.0",
+        intended_use="Tests only.",
+    )
+    helper.set_model_props(model, artifact.to_metadata())
+    path = tmp_path_factory.mktemp("model") / "brightness.onnx"
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def predictor(model_file: Path) -> Predictor:
+    """Return the tiny model, loaded."""
+    return Predictor.load(model_file)
