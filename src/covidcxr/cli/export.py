@@ -1,0 +1,19 @@
+"""``covidcxr export``."""
+
+from pathlib import Path
+
+import click
+
+from covidcxr.errors import require_extra
+
+
+@click.command("export")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), required=True, metavar="MODEL.onnx", help="The file to write.")
+def command(run: Path, out: Path) -> None:
+    """Export a finished RUN to one ONNX file with its whole contract, checked against Keras."""
+    require_extra("train", "tensorflow", "keras", "tf2onnx", "onnx")
+    from covidcxr.export import export
+
+    export(run, out)
+    click.echo(f"Exported: {out} ({out.stat().st_size / 1e6:.1f} MB). Next: covidcxr predict IMAGE --model {out}")

@@ -1,0 +1,100 @@
+"""From records to batches: decoding, class weights, augmentation, and a data set that repeats itself exactly."""
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+from keras import layers
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from covidcxr.images import Preprocessing, read_image
+from covidcxr.labels import Label
+from covidcxr.manifest import Record
+from covidcxr.recipe import Augmentation
+
+
+def load_images(records: Sequence[Record], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Decode and preprocess images exactly as the predictor does.
+
+    Returns:
+        uint8, shape (n, size, size, 1), in the order of the records.
+
+    Raises:
+        ImageError: A file cannot be decoded any more; the message names it.
+    """
+    images = np.empty((len(records), preprocessing.size, preprocessing.size, 1), np.uint8)
+    for index, record in enumerate(tqdm(records, desc="decoding", unit="image", disable=None)):
+        images[index, ..., 0] = preprocessing(read_image(record.path))
+    return images
+
+
+def class_indices(records: Sequence[Record], labels: Sequence[Label]) -> NDArray[np.int64]:
+    """Return y_true: int64, shape (n,), index into ``labels`` of every record."""
+    return np.array([labels.index(record.label) for record in records], np.int64)
+
+
+def balanced_weights(y_true: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
+    """Return sample weights, float32, shape (n,), mean 1, under which every class counts the same."""
+    counts = np.bincount(y_true, minlength=classes)
+    weights: NDArray[np.float32] = (len(y_true) / (classes * counts[y_true])).astype(np.float32)
+    return weights
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc] # Keras is not typed
+    """Shuffled, augmented batches. Every batch is a function of (seed, epoch, number) alone, so a resumed run is exact.
+
+    Items are ``(images, y_true, weights)``: uint8 (b, size, size, 1), int64 (b,), float32 (b,).
+    """
+
+    def __init__(
+        self,
+        images: NDArray[np.uint8],
+        y_true: NDArray[np.int64],
+        weights: NDArray[np.float32],
+        *,
+        batch_size: int,
+        seed: int,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        super().__init__()
+        self.epoch = 0
+        self._images, self._y_true, self._weights = images, y_true, weights
+        self._batch_size, self._seed = batch_size, seed
+        self._shuffled = augmentation is not None
+        self._layers = augmentation_layers(augmentation) if augmentation else []
+
+    def __len__(self) -> int:
+        return -(-len(self._images) // self._batch_size)
+
+    def __getitem__(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]:
+        order = np.arange(len(self._images))
+        if self._shuffled:
+            order = np.random.default_rng([self._seed, self.epoch]).permutation(order)
+        chosen = order[number * self._batch_size : (number + 1) * self._batch_size]
+        return self._augmented(self._images[chosen], number), self._y_true[chosen], self._weights[chosen]
+
+    def _augmented(self, images: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
+        if not self._layers:
+            return images
+        changed = images.astype(np.float32)
+        for place, layer in enumerate(self._layers):
+            state = np.random.default_rng([self._seed, self.epoch, number, place]).integers(2**31, size=2)
+            layer.generator.state.assign(state)
+            changed = layer(changed, training=True)
+        result: NDArray[np.uint8] = np.clip(np.rint(np.asarray(changed)), 0, 255).astype(np.uint8)
+        return result
+
+
+def augmentation_layers(augmentation: Augmentation) -> list[keras.layers.Layer]:
+    """Return the Keras layers for an augmentation, for float32 images of 0..255."""
+    a, grey = augmentation, (0, 255)
+    chosen = [
+        a.flip and layers.RandomFlip("horizontal"),
+        a.rotation and layers.RandomRotation(a.rotation / 360, fill_mode="nearest"),
+        a.translation and layers.RandomTranslation(a.translation, a.translation, fill_mode="nearest"),
+        a.zoom and layers.RandomZoom(a.zoom, fill_mode="nearest"),
+        a.brightness and layers.RandomBrightness(a.brightness, value_range=grey),
+        a.contrast and layers.RandomContrast(a.contrast, value_range=grey),
+    ]
+    return [layer for layer in chosen if layer]

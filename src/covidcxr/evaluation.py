@@ -1,0 +1,271 @@
+"""The evaluation protocols, from an exported model file and the manifest to a report.
+
+P1 is the classic recipe on its own test split, P2 the controls that show what P1 is worth, P5 the three classes on
+held-out patients. Every figure comes with n and a 95 % interval by bootstrap over patients.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from covidcxr import __version__, metrics
+from covidcxr.controls import THUMBNAIL_SIDE, source_oracle, thumbnail_classifier, thumbnails
+from covidcxr.errors import ManifestError, RecipeError
+from covidcxr.labels import Label
+from covidcxr.manifest import Record, Split, data_hash
+from covidcxr.metrics import Estimate, FloatArray, IntArray, estimate
+from covidcxr.predictor import Predictor
+from covidcxr.recipe import Recipe, parse_recipe
+from covidcxr.scoring import Scores, score
+from covidcxr.selection import Parts, split_parts
+from covidcxr.splits import grouped_split
+
+PUBLISHED_P1 = {"accuracy": 0.96, "precision": 0.97, "recall": 0.94, "f1": 0.96}
+"""What the classic recipe reported on its 72 test images."""
+SPLITS = 20
+"""Random patient-level splits of the thumbnail control."""
+ADULT = 18
+SEED = 0
+
+Report = dict[str, Any]
+
+
+def evaluate(protocol: str, predictor: Predictor, records: Sequence[Record]) -> tuple[Report, Scores]:
+    """Run a protocol.
+
+    Args:
+        protocol: Key of PROTOCOLS.
+        predictor: The finished model; its metadata hold the recipe and the hash of its training data.
+        records: The manifest it was trained on.
+
+    Returns:
+        The report (JSON-ready) and the scores of its test images.
+
+    Raises:
+        RecipeError: The protocol does not fit the classes of the model.
+        ManifestError: The model was trained on another manifest, so that test images may be known to it.
+    """
+    recipe = parse_recipe(predictor.artifact.recipe, predictor.model)
+    parts = split_parts(records, recipe)
+    if parts.training_hash != predictor.artifact.data_hash:
+        raise ManifestError(
+            f"Expected the manifest on which {predictor.model} was trained (data hash {predictor.artifact.data_hash}). "
+            f"Received one that gives {parts.training_hash}: its test images may have been seen in training."
+        )
+    scores = score(predictor, parts.test)
+    head: Report = {
+        "protocol": protocol,
+        "model": predictor.model,
+        "covidcxr": __version__,
+        "manifest": data_hash(records),
+        "data": _describe(scores),
+        "training_images": len(parts.train),
+    }
+    return head | PROTOCOLS[protocol](predictor, records, recipe, parts, scores), scores
+
+
+def _describe(scores: Scores) -> Report:
+    counts = Counter((record.source, str(record.label)) for record in scores.records)
+    return {
+        "n": len(scores.records),
+        "patients": len(set(scores.groups)),
+        "images": [{"source": source, "label": label, "n": n} for (source, label), n in sorted(counts.items())],
+    }
+
+
+def classic(predictor: Predictor, _: Sequence[Record], recipe: Recipe, __: Parts, scores: Scores) -> Report:
+    """P1: accuracy, precision, recall and F1 of COVID-19 against normal, as the classic recipe reports them."""
+    _expect_binary(predictor, recipe)
+    estimates = _binary(scores)
+    return {
+        "title": "P1: the classic recipe on its own test split",
+        "says": "COVID-19 images of adults from one collection against healthy children from another, by the recipe "
+        "that was published many times with about 96 % accuracy. The figure is real and worth nothing: see P2.",
+        "metrics": _json(estimates),
+        "published": PUBLISHED_P1,
+        "published_accuracy_in_interval": _inside(PUBLISHED_P1["accuracy"], estimates["accuracy"]),
+        "confusion": _confusion(scores),
+    }
+
+
+def controls(predictor: Predictor, records: Sequence[Record], recipe: Recipe, parts: Parts, scores: Scores) -> Report:
+    """P2: the same split with an 8x8 thumbnail, with the collection's name alone, and adults of another collection."""
+    _expect_binary(predictor, recipe)
+    adults = [record for record in records if _is_adult_normal(record)]
+    if not adults:
+        raise ManifestError("Expected healthy adults of nih or radiography for P2. Received none in the manifest.")
+    adult_scores = score(predictor, adults)
+    called = _estimates({"called_covid": metrics.specificity(_positive(scores))}, adult_scores)["called_covid"]
+    spread = _thumbnail_splits(parts, scores.labels)
+    return {
+        "title": "P2: what the same split gives without looking at a lung",
+        "says": "If a thumbnail of 8x8 pixels or the name of the collection tells the classes apart as well as the "
+        "network does, the accuracy of P1 measures the collections, not the disease.",
+        "metrics": {
+            "network_accuracy": _json(_binary(scores))["accuracy"],
+            "thumbnail_accuracy": _accuracy_of(_thumbnail_scores(parts, scores)),
+            "source_oracle_accuracy": _accuracy_of(_with_scores(scores, _oracle(parts, scores))),
+            "healthy_adults_called_covid": Estimate(1 - called.value, 1 - called.high, 1 - called.low).to_dict(),
+        },
+        "thumbnail_splits": {
+            "n": SPLITS,
+            "mean": float(spread.mean()),
+            "low": float(spread.min()),
+            "high": float(spread.max()),
+        },
+        "thumbnail_side": THUMBNAIL_SIDE,
+        "healthy_adults": _describe(adult_scores),
+    }
+
+
+def three_classes(_: Predictor, __: Sequence[Record], recipe: Recipe, parts: Parts, scores: Scores) -> Report:
+    """P5: normal, other pneumonia and COVID-19 on held-out patients of the training collections, with controls."""
+    if len(recipe.labels) != len(Label):
+        raise RecipeError(f"Expected a model of three classes for P5. Received {', '.join(recipe.labels)}.")
+    measured: dict[str, metrics.Metric] = {
+        "accuracy": metrics.accuracy,
+        "macro_f1": metrics.macro_f1,
+        "calibration_error": metrics.calibration_error,
+    }
+    for index, label in enumerate(scores.labels):
+        measured |= {
+            f"sensitivity_{label}": metrics.sensitivity(index),
+            f"specificity_{label}": metrics.specificity(index),
+            f"ppv_{label}": metrics.ppv(index),
+            f"auroc_{label}": metrics.auroc(index),
+        }
+    control = {"macro_f1": metrics.macro_f1, "accuracy": metrics.accuracy}
+    return {
+        "title": "P5: three classes on held-out patients of the training collections",
+        "says": "The same collections as in training, other patients. It says nothing of a hospital never seen: the "
+        "controls show how much of it the collections alone give away.",
+        "metrics": _json(_estimates(measured, scores)),
+        "controls": {
+            "thumbnail": _json(_estimates(control, _thumbnail_scores(parts, scores))),
+            "source_oracle": _json(_estimates(control, _with_scores(scores, _oracle(parts, scores)))),
+        },
+        "confusion": _confusion(scores),
+        "by_source": _accuracy_by(scores, lambda record: record.source),
+        "by_view": _accuracy_by(scores, lambda record: record.view),
+    }
+
+
+Protocol = Callable[[Predictor, Sequence[Record], Recipe, Parts, Scores], Report]
+PROTOCOLS: dict[str, Protocol] = {"P1": classic, "P2": controls, "P5": three_classes}
+
+
+def _expect_binary(predictor: Predictor, recipe: Recipe) -> None:
+    if recipe.labels != (Label.NORMAL, Label.COVID):
+        raise RecipeError(
+            f"Expected a model of normal against covid, such as the recipe classic. Received {predictor.model} with "
+            f"{', '.join(recipe.labels)}."
+        )
+
+
+def _positive(scores: Scores) -> int:
+    return scores.labels.index(Label.COVID)
+
+
+def _binary(scores: Scores) -> dict[str, Estimate]:
+    covid = _positive(scores)
+    return _estimates(
+        {
+            "accuracy": metrics.accuracy,
+            "precision": metrics.ppv(covid),
+            "recall": metrics.sensitivity(covid),
+            "f1": metrics.f1(covid),
+            "specificity": metrics.specificity(covid),
+            "auroc": metrics.auroc(covid),
+            "average_precision": metrics.average_precision(covid),
+            "calibration_error": metrics.calibration_error,
+        },
+        scores,
+    )
+
+
+def _estimates(measured: Mapping[str, metrics.Metric], scores: Scores) -> dict[str, Estimate]:
+    return estimate(measured, scores.y_true, scores.y_score, scores.groups, seed=SEED)
+
+
+def _json(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
+    return {name: value.to_dict() for name, value in estimates.items()}
+
+
+def _accuracy_of(scores: Scores) -> dict[str, float]:
+    return _json(_estimates({"accuracy": metrics.accuracy}, scores))["accuracy"]
+
+
+def _inside(value: float, interval: Estimate) -> bool:
+    return interval.low <= value <= interval.high
+
+
+def _is_adult_normal(record: Record) -> bool:
+    """Healthy and from the NIH hospital, which no part of the classic recipe has seen; adult as far as published."""
+    internal = record.split is not Split.EXTERNAL and record.origin == "nih"
+    return internal and record.label is Label.NORMAL and (record.age is None or record.age >= ADULT)
+
+
+def _with_scores(scores: Scores, y_score: FloatArray) -> Scores:
+    return Scores(scores.records, scores.labels, scores.y_true, y_score, scores.groups)
+
+
+def _oracle(parts: Parts, scores: Scores) -> FloatArray:
+    return source_oracle(parts.train + parts.validation, parts.test, scores.labels)
+
+
+def _indices(records: Sequence[Record], labels: Sequence[Label]) -> IntArray:
+    return np.array([labels.index(record.label) for record in records], np.int64)
+
+
+def _thumbnail_scores(parts: Parts, scores: Scores) -> Scores:
+    train = parts.train + parts.validation
+    classifier = thumbnail_classifier(thumbnails(train), _indices(train, scores.labels))
+    return _with_scores(scores, classifier.predict_proba(thumbnails(parts.test)))
+
+
+def _thumbnail_splits(parts: Parts, labels: Sequence[Label]) -> FloatArray:
+    """Accuracy of the thumbnail control on SPLITS random 80/20 splits of all images of the recipe by patient."""
+    records = parts.train + parts.validation + parts.test
+    place = {record.id: index for index, record in enumerate(records)}
+    features, y_true = thumbnails(records), _indices(records, labels)
+    accuracies = []
+    for seed in range(SPLITS):
+        train, test = ([place[record.id] for record in part] for part in grouped_split(records, seed=seed))
+        classifier = thumbnail_classifier(features[train], y_true[train])
+        accuracies.append(float(classifier.score(features[test], y_true[test])))
+    return np.array(accuracies)
+
+
+def _confusion(scores: Scores) -> Report:
+    from sklearn.metrics import confusion_matrix
+
+    table = confusion_matrix(scores.y_true, scores.y_score.argmax(axis=1), labels=range(len(scores.labels)))
+    return {"labels": list(map(str, scores.labels)), "rows_true_columns_predicted": table.tolist()}
+
+
+def _accuracy_by(scores: Scores, key: Callable[[Record], str]) -> list[Report]:
+    values = np.array([str(key(record)) for record in scores.records])
+    rows = []
+    for value in np.unique(values):
+        part = scores.where(values == value)
+        rows.append({"value": str(value), "n": len(part.records), "accuracy": _accuracy_of(part)})
+    return rows
+
+
+def write_report(report: Report, scores: Scores, out: Path) -> None:
+    """Write scores.csv, report.json, report.html and the plots into a folder."""
+    import json
+
+    from covidcxr.report import plots, render
+    from covidcxr.scoring import write_scores
+
+    out.mkdir(parents=True, exist_ok=True)
+    write_scores(scores, out / "scores.csv")
+    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    figures = plots(scores)
+    for name, png in figures.items():
+        (out / f"{name}.png").write_bytes(png)
+    (out / "report.html").write_text(render(report, figures), "utf-8")

@@ -1,0 +1,103 @@
+"""A finished run to MODEL.onnx: the network, its class activation map, and the whole contract in one file."""
+
+import datetime
+import os
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime as ort
+import tensorflow as tf
+import tf2onnx
+from keras import layers
+
+from covidcxr import DISCLAIMER, __version__
+from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES, Artifact
+from covidcxr.errors import ArtifactError
+from covidcxr.training import RECIPE, load_run, read_run
+
+OPSET = 18
+TOLERANCE = 1e-5
+"""Largest difference between Keras and the exported file: absolute for probabilities, of its peak for the map."""
+PARITY_BATCHES = (1, 7)
+WEIGHTS_LICENCE = "Apache-2.0; trained on collections with their own terms, see NOTICE"
+
+
+def export(run: Path, out: Path) -> None:
+    """Export a finished run and check the file against Keras.
+
+    Args:
+        run: Folder of ``covidcxr train``.
+        out: The ONNX file to write; it appears only when it has passed the check.
+
+    Raises:
+        RecipeError: The run is missing or not finished.
+        ArtifactError: The file differs from Keras by more than TOLERANCE.
+    """
+    model, recipe = load_run(run)
+    serving = serving_model(model)
+    proto = _convert(serving, recipe.preprocessing.size)
+    artifact = Artifact(
+        name=f"covidcxr-{recipe.name}",
+        version=__version__,
+        labels=recipe.labels,
+        preprocessing=recipe.preprocessing,
+        recipe=(run / RECIPE).read_text("utf-8"),
+        data_hash=read_run(run)["data_hash"],
+        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        licence=WEIGHTS_LICENCE,
+        intended_use=DISCLAIMER,
+    )
+    onnx.helper.set_model_props(proto, artifact.to_metadata())
+    partial = out.with_name(out.name + ".part")
+    onnx.save(proto, partial)
+    difference = parity(serving, partial, size=recipe.preprocessing.size)
+    if difference > TOLERANCE:
+        partial.unlink()
+        raise ArtifactError(f"Expected {out} to equal Keras to {TOLERANCE}. Received a difference of {difference:.1e}.")
+    partial.replace(out)
+
+
+def serving_model(model: keras.Model) -> keras.Model:
+    """Return the model as served: ``probabilities`` of all classes, and the ``activation_map`` where the head allows.
+
+    The map of a class is the dense layer's weights of that class applied at every place of the last features, so its
+    mean over all places is the class's score before softmax (Zhou et al. 2016).
+
+    Returns:
+        Model from uint8 (N, size, size, 1) to a dict of float32 arrays; see covidcxr.artifact.
+    """
+    probabilities = model.output
+    if probabilities.shape[-1] == 1:
+        probabilities = layers.Concatenate()([1.0 - probabilities, probabilities])
+    outputs = {PROBABILITIES: probabilities}
+    if "pool" in {layer.name for layer in model.layers}:
+        kernel, bias = model.get_layer("head").get_weights()
+        convolution = layers.Conv2D(kernel.shape[1], 1, name=ACTIVATION_MAP)
+        outputs[ACTIVATION_MAP] = convolution(model.get_layer("pool").input)
+        convolution.set_weights([kernel[np.newaxis, np.newaxis], bias])
+    return keras.Model(model.input, outputs)
+
+
+def _convert(serving: keras.Model, size: int) -> onnx.ModelProto:
+    signature = [tf.TensorSpec((None, size, size, 1), tf.uint8, name=INPUT)]
+    function = tf.function(lambda image: serving(image, training=False), input_signature=signature)
+    proto: onnx.ModelProto
+    proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
+    onnx.checker.check_model(proto)
+    return proto
+
+
+def parity(serving: keras.Model, path: Path, *, size: int) -> float:
+    """Return the largest difference between Keras and an exported file on random images; see TOLERANCE."""
+    session = ort.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    worst = 0.0
+    for batch in PARITY_BATCHES:
+        images = np.random.default_rng(batch).integers(0, 256, (batch, size, size, 1), np.uint8)
+        expected = serving(images, training=False)
+        for name, received in zip(names, session.run(names, {INPUT: images}), strict=True):
+            scale = max(1.0, float(np.abs(received).max()))
+            worst = max(worst, float(np.abs(np.asarray(expected[name]) - received).max()) / scale)
+    return worst

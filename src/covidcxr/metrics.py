@@ -1,0 +1,172 @@
+"""What a classifier is worth, each figure with its 95 % interval by bootstrap over patients.
+
+Metrics take sample weights, so that a bootstrap sample is a vector of weights (how often each patient was drawn) and
+nothing is copied.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+Metric = Callable[[IntArray, FloatArray, FloatArray], float]
+"""``metric(y_true, y_score, weight)``: int64 (n,), float64 (n, classes), float64 (n,); nan where it is not defined."""
+
+RESAMPLES = 2000
+LEVEL = 0.95
+CALIBRATION_BINS = 10
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+    def to_dict(self) -> dict[str, float]:
+        """Return ``value``, ``low`` and ``high`` for JSON."""
+        return asdict(self)
+
+
+def estimate(
+    metrics: Mapping[str, Metric],
+    y_true: IntArray,
+    y_score: FloatArray,
+    groups: NDArray[np.str_],
+    *,
+    seed: int,
+    resamples: int = RESAMPLES,
+) -> dict[str, Estimate]:
+    """Compute metrics with percentile intervals from a bootstrap over patients (Field and Welsh 2007).
+
+    Where every resample gives the same 0 or 1 the bootstrap knows no uncertainty; then the exact binomial interval
+    for as many trials as there are patients stands in (Clopper and Pearson 1934).
+
+    Args:
+        metrics: Functions by name; see Metric.
+        y_true: int64, shape (n,), class indices.
+        y_score: float64, shape (n, classes), probabilities.
+        groups: str, shape (n,), patient of every image.
+        seed: Of the resampling.
+        resamples: Number of bootstrap samples.
+
+    Returns:
+        An estimate for every metric, in their order.
+    """
+    patients, index = np.unique(groups, return_inverse=True)
+    rng = np.random.default_rng(seed)
+    counts = rng.multinomial(len(patients), np.full(len(patients), 1 / len(patients)), size=resamples)
+    ones = np.ones(len(y_true))
+    return {
+        name: _interval(
+            metric(y_true, y_score, ones),
+            np.array([metric(y_true, y_score, count[index].astype(float)) for count in counts]),
+            len(patients),
+        )
+        for name, metric in metrics.items()
+    }
+
+
+def _interval(value: float, samples: FloatArray, patients: int) -> Estimate:
+    samples = samples[np.isfinite(samples)]
+    if not np.isfinite(value) or not len(samples):
+        return Estimate(float("nan"), float("nan"), float("nan"))
+    low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    if low == high and value in (0.0, 1.0):
+        exact = binomtest(round(value * patients), patients).proportion_ci(LEVEL)
+        low, high = exact.low, exact.high
+    return Estimate(float(value), float(low), float(high))
+
+
+def accuracy(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
+    """Share of images whose most probable class is the true one."""
+    return float(accuracy_score(y_true, y_score.argmax(axis=1), sample_weight=weight))
+
+
+def macro_f1(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
+    """Mean over the classes of the harmonic mean of PPV and sensitivity."""
+    predicted = y_score.argmax(axis=1)
+    classes = range(y_score.shape[1])
+    return float(
+        f1_score(y_true, predicted, labels=list(classes), average="macro", sample_weight=weight, zero_division=0)
+    )
+
+
+def sensitivity(positive: int) -> Metric:
+    """Share of the images of class ``positive`` that are called so (recall)."""
+    return lambda y_true, y_score, weight: float(
+        recall_score(y_true == positive, y_score.argmax(axis=1) == positive, sample_weight=weight, zero_division=np.nan)
+    )
+
+
+def specificity(positive: int) -> Metric:
+    """Share of the images of other classes that are not called ``positive``."""
+    return lambda y_true, y_score, weight: float(
+        recall_score(y_true != positive, y_score.argmax(axis=1) != positive, sample_weight=weight, zero_division=np.nan)
+    )
+
+
+def ppv(positive: int) -> Metric:
+    """Share of the images called ``positive`` that are (precision), at the prevalence of the data at hand."""
+    return lambda y_true, y_score, weight: float(
+        precision_score(
+            y_true == positive, y_score.argmax(axis=1) == positive, sample_weight=weight, zero_division=np.nan
+        )
+    )
+
+
+def f1(positive: int) -> Metric:
+    """Harmonic mean of PPV and sensitivity of one class."""
+    return lambda y_true, y_score, weight: float(
+        f1_score(y_true == positive, y_score.argmax(axis=1) == positive, sample_weight=weight, zero_division=np.nan)
+    )
+
+
+def auroc(positive: int) -> Metric:
+    """Area under the ROC curve of class ``positive`` against all others."""
+
+    def metric(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
+        truth = y_true == positive
+        if not (weight[truth].any() and weight[~truth].any()):
+            return float("nan")
+        return float(roc_auc_score(truth, y_score[:, positive], sample_weight=weight))
+
+    return metric
+
+
+def average_precision(positive: int) -> Metric:
+    """Area under the precision-recall curve of class ``positive`` against all others."""
+
+    def metric(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
+        truth = y_true == positive
+        if not weight[truth].any():
+            return float("nan")
+        return float(average_precision_score(truth, y_score[:, positive], sample_weight=weight))
+
+    return metric
+
+
+def calibration_error(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
+    """Expected calibration error of the most probable class, ten bins of equal width (Guo et al. 2017)."""
+    confidence = y_score.max(axis=1)
+    correct = y_score.argmax(axis=1) == y_true
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+    gaps = np.bincount(bins, weight * (correct - confidence), minlength=CALIBRATION_BINS)
+    return float(np.abs(gaps).sum() / weight.sum())

@@ -1,0 +1,173 @@
+"""Fit a recipe into a run folder. The same command on the same folder goes on where it was stopped."""
+
+import json
+import platform
+import shutil
+from collections.abc import Iterable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from covidcxr import __version__
+from covidcxr.dataset import Batches, balanced_weights, class_indices, load_images
+from covidcxr.errors import RecipeError
+from covidcxr.manifest import Record
+from covidcxr.models import build
+from covidcxr.recipe import Phase, Recipe, parse_recipe
+from covidcxr.selection import Parts, split_parts
+from covidcxr.training_log import EpochSeed, History, Progress
+
+RECIPE, RUN, PARTS, HISTORY, MODEL = "recipe.toml", "run.json", "parts.csv", "history.csv", "model.keras"
+"""Files of a run folder; beside them curves.png and the folder checkpoints."""
+
+
+def train(records: Sequence[Record], recipe_text: str, out: Path) -> None:
+    """Train a recipe.
+
+    Args:
+        records: The manifest; of it, the records with split ``train`` that the recipe selects.
+        recipe_text: The recipe as TOML.
+        out: Run folder: new, empty, or one of the same recipe and data to go on with.
+
+    Raises:
+        RecipeError: The recipe is not valid, or the folder holds another run.
+        ImageError: An image of the manifest cannot be decoded any more.
+    """
+    recipe = parse_recipe(recipe_text, "recipe")
+    parts = split_parts(records, recipe)
+    _open_run(out, recipe_text, recipe, parts)
+    if (out / MODEL).exists():
+        return
+    keras.utils.set_random_seed(recipe.training.seed)
+    tf.config.experimental.enable_op_determinism()
+    model = build(
+        recipe.model.architecture,
+        size=recipe.preprocessing.size,
+        classes=len(recipe.labels),
+        weights=recipe.model.weights,
+        dropout=recipe.model.dropout,
+    )
+    batches, validation = _batches(parts.train, recipe, training=True), None
+    if parts.validation:
+        validation = _batches(parts.validation, recipe, training=False)
+    _fit(model, recipe, batches, validation, out)
+    partial = out / f"partial-{MODEL}"
+    model.save(partial)
+    partial.replace(out / MODEL)
+    shutil.rmtree(out / "checkpoints")
+
+
+def _open_run(out: Path, text: str, recipe: Recipe, parts: Parts) -> None:
+    """Write what the run depends on, or check it against what the folder holds."""
+    depends = {"recipe": recipe.name, "data_hash": parts.training_hash, "covidcxr": __version__}
+    if (out / RUN).exists():
+        found = json.loads((out / RUN).read_text("utf-8"))
+        if (out / RECIPE).read_text("utf-8") != text or any(found[key] != depends[key] for key in depends):
+            raise RecipeError(f"Expected a new folder, or a run of {depends} with the same recipe. Received {out}.")
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    if any(out.iterdir()):
+        raise RecipeError(f"Expected a new or empty run folder. Received {out} with other files in it.")
+    (out / RECIPE).write_text(text, "utf-8")
+    rows = [f"{record.id},{part}\n" for part in ("train", "validation") for record in getattr(parts, part)]
+    (out / PARTS).write_text("id,part\n" + "".join(rows), "utf-8")
+    environment: dict[str, Any] = {
+        "seed": recipe.training.seed,
+        "labels": recipe.labels,
+        "images": {"train": len(parts.train), "validation": len(parts.validation)},
+        "python": platform.python_version(),
+        **{package: version(package) for package in ("tensorflow", "keras", "numpy", "pillow")},
+    }
+    (out / RUN).write_text(json.dumps(depends | environment, indent=2) + "\n", "utf-8")
+
+
+def _batches(records: Sequence[Record], recipe: Recipe, *, training: bool) -> Batches:
+    y_true = class_indices(records, recipe.labels)
+    weighted = training and recipe.training.class_weights
+    weights: NDArray[np.float32] = np.ones(len(records), np.float32)
+    return Batches(
+        load_images(records, recipe.preprocessing),
+        y_true,
+        balanced_weights(y_true, len(recipe.labels)) if weighted else weights,
+        batch_size=recipe.training.batch_size,
+        seed=recipe.training.seed,
+        augmentation=recipe.augmentation if training else None,
+    )
+
+
+def _fit(model: keras.Model, recipe: Recipe, batches: Batches, validation: Batches | None, out: Path) -> None:
+    phases = recipe.training.phases
+    history = History(out / HISTORY, out / "curves.png")
+    progress = Progress(total=len(batches) * sum(phase.epochs for phase in phases))
+    first = 0
+    for number, phase in enumerate(phases):
+        set_trainable(model, phase.trainable)
+        _compile(model, phase, steps=len(batches))
+        callbacks = [
+            keras.callbacks.BackupAndRestore(
+                out / "checkpoints" / f"phase{number}", double_checkpoint=True, delete_checkpoint=False
+            ),
+            EpochSeed(batches, seed=recipe.training.seed, first_epoch=first),
+            progress.phase(first),
+            history.phase(first),
+            keras.callbacks.TerminateOnNaN(),
+        ]
+        model.fit(
+            batches, validation_data=validation, epochs=phase.epochs, callbacks=callbacks, shuffle=False, verbose=0
+        )
+        first += phase.epochs
+    progress.close()
+
+
+def set_trainable(model: keras.Model, trainable: str) -> None:
+    """Set which layers learn: the ``head`` alone, or ``all`` of them.
+
+    Batch normalisation of a network that has a ``head`` keeps its ImageNet statistics: batches of two-core size are too
+    small to estimate them anew.
+    """
+    names = {layer.name for layer in model.layers}
+    for layer in model.layers:
+        frozen_norm = isinstance(layer, keras.layers.BatchNormalization) and "head" in names
+        layer.trainable = layer.name == "head" if trainable == "head" else not frozen_norm
+
+
+def _compile(model: keras.Model, phase: Phase, *, steps: int) -> None:
+    rate: float | keras.optimizers.schedules.LearningRateSchedule = phase.learning_rate
+    if phase.decay:
+        rate = keras.optimizers.schedules.CosineDecay(phase.learning_rate, steps * phase.epochs)
+    binary = model.output_shape[-1] == 1
+    model.compile(
+        optimizer=keras.optimizers.Adam(rate),
+        loss="binary_crossentropy" if binary else "sparse_categorical_crossentropy",
+        weighted_metrics=["accuracy"] if binary else ["sparse_categorical_accuracy"],
+    )
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """Return what run.json of a run folder holds: recipe, data hash, seed, labels, versions.
+
+    Raises:
+        RecipeError: Not a run folder.
+    """
+    if not (run / RUN).is_file():
+        raise RecipeError(f"Expected a run folder of 'covidcxr train'. Received {run} without {RUN}.")
+    content: dict[str, Any] = json.loads((run / RUN).read_text("utf-8"))
+    return content
+
+
+def load_run(run: Path) -> tuple[keras.Model, Recipe]:
+    """Load the trained network and the recipe of a finished run.
+
+    Raises:
+        RecipeError: Not a run folder, or not finished; the message says which.
+    """
+    missing: Iterable[str] = [name for name in (RUN, RECIPE, MODEL) if not (run / name).is_file()]
+    if missing:
+        raise RecipeError(f"Expected a finished run of 'covidcxr train'. Received {run} without {', '.join(missing)}.")
+    recipe = parse_recipe((run / RECIPE).read_text("utf-8"), str(run / RECIPE))
+    return keras.models.load_model(run / MODEL), recipe
