@@ -1,0 +1,60 @@
+"""``covidcxr data``: fetch the public collections, make the manifest, describe it."""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from covidcxr.errors import require_extra
+
+if TYPE_CHECKING:
+    from covidcxr.build import Build
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def command() -> None:
+    """Public collections of chest X-rays: fetch them, make the manifest, describe it."""
+
+
+@command.command()
+@click.option("--root", type=FOLDER, required=True, help="Folder with the collections in their published layouts.")
+@click.option("--out", type=FILE, required=True, help="Manifest to write, such as manifest.csv.")
+@click.option("--views", type=click.Choice(["frontal", "pa"]), default="frontal", help="frontal: PA, AP, AP supine.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the split into training and test data.")
+def build(root: Path, out: Path, views: str, seed: int) -> None:
+    """Read every collection under a folder into one manifest.
+
+    Next to the manifest, STEM.rejects.csv lists everything that was left out and why, and STEM.duplicates.csv the pairs
+    of pictures that show the same radiograph.
+    """
+    require_extra("train", "imagehash", "scipy", "sklearn")
+    from covidcxr.build import build as build_manifest
+    from covidcxr.collect import write_rejects
+    from covidcxr.duplicates import write_duplicates
+    from covidcxr.manifest import FRONTAL_VIEWS, View, write_manifest
+
+    made = build_manifest(root, views={View.PA} if views == "pa" else FRONTAL_VIEWS, seed=seed)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_rejects(made.rejects, out.with_suffix(".rejects.csv"))
+    write_duplicates(made.duplicates, out.with_suffix(".duplicates.csv"))
+    write_manifest(made.records, out)
+    _print_summary(made, out)
+
+
+def _print_summary(made: "Build", out: Path) -> None:
+    click.echo(f"{out}: {len(made.records)} pictures, {len({record.group for record in made.records})} groups")
+    counts = Counter((record.source, record.label, record.split) for record in made.records)
+    for (source, label, split), count in sorted(counts.items()):
+        click.echo(f"  {source:16} {label:10} {split:9} {count:6}")
+    click.echo(f"left out: {len(made.rejects)}")
+    reasons = Counter((reject.source, reject.reason) for reject in made.rejects)
+    for (source, reason), count in sorted(reasons.items()):
+        click.echo(f"  {source:16} {reason:20} {count:6}")
+    across = sum(pair.id_a.split("/")[0] != pair.id_b.split("/")[0] for pair in made.duplicates)
+    click.echo(f"near-duplicates: {len(made.duplicates)} pairs, {across} of them across collections")
+    for record in made.drawn_in:
+        click.echo(f"external for what it shares with an external collection: {record.id}")
