@@ -28,7 +28,7 @@ from pydicom.uid import (
 
 from covidcxr.errors import ImageError
 from covidcxr.gdcm_frame import decode_frame
-from covidcxr.images import DISPLAY_PERCENTILES, MAX_BYTES, Grey, check_size, to_grey
+from covidcxr.images import DISPLAY_PERCENTILES, MAX_BYTES, Grey, check_scans, check_size, to_grey
 
 Values = NDArray[np.float64]
 
@@ -128,7 +128,7 @@ def _check_rle(frame: bytes, ds: Dataset) -> None:
 
 
 def _check_jpeg(frame: bytes, ds: Dataset) -> int:
-    """Refuse a frame that unpacks to another size than the data set says, before memory is spent on it.
+    """Refuse a frame that unpacks to another size than the data set says, or in too many scans, before it is decoded.
 
     Returns:
         The bits per sample of the frame.
@@ -137,6 +137,7 @@ def _check_jpeg(frame: bytes, ds: Dataset) -> int:
     expected = [int(ds.Columns), int(ds.Rows), int(ds.SamplesPerPixel)]
     if size != expected:
         raise ImageError(f"a frame of columns, rows, samples {size} in an object of {expected}")
+    check_scans(frame)
     return precision
 
 

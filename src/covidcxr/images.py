@@ -144,6 +144,16 @@ def check_size(width: int, height: int) -> None:
         raise ImageError(f"{width} x {height} pixels, more than {MAX_PIXELS} are not decoded")
 
 
+def check_scans(jpeg: bytes) -> None:
+    """Refuse a progressive JPEG of so many scans that a small file takes hours to decode.
+
+    Raises:
+        ImageError: It has more than MAX_JPEG_SCANS.
+    """
+    if jpeg.count(_JPEG_SCAN) > MAX_JPEG_SCANS:
+        raise ImageError(f"a JPEG of more than {MAX_JPEG_SCANS} scans")
+
+
 def to_grey(values: NDArray[Any], low: float, high: float) -> Grey:
     """Map [low, high] linearly to 0..255 and clip; a uniform image (high not above low) becomes black."""
     scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low) if high > low else 0)
@@ -164,8 +174,8 @@ def _decode_picture(data: bytes) -> Grey:
         raise ImageError("the content is none of these") from error
     check_size(*image.size)
     _check_single(image)
-    if image.format in ("JPEG", "MPO") and data.count(_JPEG_SCAN) > MAX_JPEG_SCANS:
-        raise ImageError(f"a JPEG of more than {MAX_JPEG_SCANS} scans")
+    if image.info.get("progressive"):
+        check_scans(data)
     photometric = image.tag_v2.get(_TIFF_PHOTOMETRIC) if image.format == "TIFF" else None  # type: ignore[attr-defined]
     if ExifTags.Base.Orientation in image.getexif():
         image = ImageOps.exif_transpose(image)
