@@ -1,0 +1,156 @@
+"""gunicorn, embedded: one listening socket, worker processes with threads, a model in each of them."""
+
+import logging
+import os
+import signal
+import socket
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.errors import AppImportError
+
+from covidcxr.errors import CovidCxrError
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from covidcxr.predictor import Predictor
+
+BACKLOG = 2048
+"""Connections that may wait until a thread takes them; gunicorn's own default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to serve.
+
+    Attributes:
+        host: Address or name of this machine to listen on.
+        port: TCP port, 0 takes a free one.
+        model: Model file, None takes the one that comes with the package.
+        workers: Processes, each with its own copy of the model.
+        threads: Requests that each process handles at a time.
+    """
+
+    host: str
+    port: int
+    model: Path | None
+    workers: int
+    threads: int
+
+
+def serve(settings: Settings, ready: Callable[[str, str], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C, which let requests under way finish; a second Ctrl-C does not.
+
+    Args:
+        settings: How to serve.
+        ready: Called once with the address and the name of the model as soon as predictions are answered.
+
+    Raises:
+        CovidCxrError: The address cannot be listened on.
+        SystemExit: Always, at the end; a status other than 0 if the model could not be loaded.
+    """
+    listener = listen(settings.host, settings.port)
+    url = address(listener)
+    _Arbiter(_Application(settings, listener.detach(), lambda model: ready(url, model))).run()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Open the listening socket. Not left to gunicorn, which retries for five seconds and cannot tell a free port.
+
+    Raises:
+        CovidCxrError: The port is taken or not allowed, or the host is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise CovidCxrError(
+            f"Expected to listen on {host}, port {port}. Received: {error.strerror}. "
+            "Choose another address with --host or --port."
+        ) from error
+
+
+def address(listener: socket.socket) -> str:
+    """Return the URL that a listening socket answers on."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if listener.family is socket.AF_INET6 else f"http://{host}:{port}"
+
+
+def cores() -> int:
+    """Return the number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def load_predictor(model: Path | None, threads: int) -> "Predictor":
+    """Load the model, in a worker.
+
+    After the fork and not before: a session of ONNX Runtime that was made before does not hang, but its threads stay
+    behind in the parent, and every prediction takes as long as with one.
+
+    Args:
+        model: Model file, None takes the one that comes with the package.
+        threads: Threads of one prediction.
+
+    Raises:
+        ArtifactError: The model cannot be loaded.
+    """
+    from covidcxr.predictor import Predictor
+
+    return Predictor.load(model, threads=threads) if model else Predictor.default(threads=threads)
+
+
+def silence_decoders() -> None:
+    """Keep the warnings of image decoders out of the log: they quote the file, a patient's name for example."""
+    warnings.simplefilter("ignore")
+    for name in ("pydicom", "PIL"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+class _Arbiter(Arbiter):  # type: ignore[misc] # gunicorn has no types
+    handle_int = Arbiter.handle_term  # gunicorn's own Ctrl-C drops requests under way
+
+
+class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no types
+    def __init__(self, settings: Settings, listener: int, ready: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._ready = ready
+        self._model = ""
+        super().__init__()
+
+    def load_config(self) -> None:
+        options = {
+            "bind": f"fd://{self._listener}",
+            "workers": self._settings.workers,
+            "threads": self._settings.threads,
+            "worker_class": "gthread",
+            "loglevel": "warning",
+            "post_worker_init": self._worker_started,
+            "control_socket_disable": True,  # else a socket in the home directory, from gunicorn 25.1 on
+        }
+        for name, value in options.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+
+    def load(self) -> "Flask":
+        from covidcxr.web.app import create_app
+
+        silence_decoders()
+        share = max(1, cores() // self._settings.workers)
+        try:
+            predictor = load_predictor(self._settings.model, share)
+        except CovidCxrError as error:
+            raise AppImportError(f"Error: {error}") from error
+        self._model = predictor.model
+        return create_app(predictor, parallel=share)
+
+    def _worker_started(self, worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the arbiter tells the workers
+        if worker.age == 1:
+            self._ready(self._model)

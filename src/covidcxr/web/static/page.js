@@ -1,0 +1,211 @@
+// The page: files in, cards out. Texts of the user and the server only ever become textContent.
+import { Viewer } from "./viewer.js";
+
+const LANES = 2; // requests under way at a time
+const form = document.getElementById("drop");
+const input = document.getElementById("files");
+const results = document.getElementById("results");
+const cards = document.getElementById("cards");
+const maxBytes = form.dataset.maxMb * 2 ** 20 - 4096; // the form around the file takes a few bytes as well
+
+let queue = [];
+let lanes = 0;
+let total = 0;
+let done = 0;
+let round = new AbortController(); // of the files since the last "Clear"
+
+function add(files) {
+  if (!files.length) return;
+  const added = files.map((file) => new Card(file));
+  cards.append(...added.map((card) => card.element));
+  results.hidden = false;
+  document.body.classList.add("has-results");
+  total += added.length;
+  report();
+  showPreviews(added);
+  queue.push(...added);
+  while (queue.length && lanes < LANES) runLane();
+}
+
+/** One after the other, so that a hundred plates are not decoded at once. */
+async function showPreviews(shown) {
+  for (const card of shown) await card.preview();
+}
+
+async function runLane() {
+  lanes += 1;
+  while (queue.length) {
+    const card = queue.shift();
+    const { signal } = round;
+    const outcome = await card.score(signal);
+    if (signal.aborted) continue;
+    done += 1;
+    report(outcome);
+  }
+  lanes -= 1;
+}
+
+/** Say how far things are, and for screen readers what came out last. */
+function report(outcome = "") {
+  const count = done < total ? `${done} of ${total} done` : total === 1 ? "1 file done" : `${total} files done`;
+  document.getElementById("count").textContent = count;
+  document.getElementById("outcome").textContent = outcome;
+}
+
+function clear() {
+  round.abort();
+  round = new AbortController();
+  queue = [];
+  total = done = 0;
+  cards.replaceChildren();
+  results.hidden = true;
+  document.body.classList.remove("has-results");
+  input.focus();
+}
+
+class Card {
+  constructor(file) {
+    this.file = file;
+    this.element = document.getElementById("card").content.firstElementChild.cloneNode(true);
+    this.find(".file-name").textContent = file.name;
+    this.canvas = this.find("canvas");
+    this.canvas.setAttribute("aria-label", `Radiograph ${file.name}`);
+    this.viewer = new Viewer(this.canvas);
+    this.previewed = new Promise((resolve) => (this.endPreview = resolve));
+  }
+
+  find(selector) {
+    return this.element.querySelector(selector);
+  }
+
+  /** Show the file at once if the browser can; whether it did decides whether the server is asked for a picture. */
+  async preview() {
+    const url = URL.createObjectURL(this.file);
+    const shown = await this.viewer.load(url).then(() => true, () => false);
+    URL.revokeObjectURL(url);
+    this.element.classList.toggle("pictured", shown);
+    this.endPreview(shown && !(await deepPng(this.file).catch(() => false)));
+  }
+
+  /** Ask the server; returns a sentence for screen readers. */
+  async score(signal) {
+    const { name } = this.file;
+    try {
+      const answer = await this.ask(signal);
+      if (answer.preview) {
+        await this.viewer.load(answer.preview);
+        this.element.classList.add("pictured");
+      }
+      return `${name}: ${this.show(answer)}`;
+    } catch (error) {
+      this.fail(error.message);
+      return `${name}: not scored.`;
+    } finally {
+      this.find(".waiting").hidden = true;
+    }
+  }
+
+  async ask(signal) {
+    if (this.file.size > maxBytes) {
+      throw new Error(`Expected at most ${form.dataset.maxMb} MB. Received ${Math.ceil(this.file.size / 2 ** 20)} MB.`);
+    }
+    const body = new FormData();
+    body.append("include", (await this.previewed) ? "activation_map" : "activation_map,preview");
+    body.append("file", this.file);
+    const response = await fetch(form.action, { method: "POST", body, signal }).catch(() => {
+      throw new Error("Expected an answer. Received none: the server cannot be reached, or the file cannot be read.");
+    });
+    const answer = await response.json().catch(() => {
+      throw new Error(`Expected a prediction. Received status ${response.status}.`);
+    });
+    if (!response.ok) throw new Error(answer.error);
+    return answer[0];
+  }
+
+  show(answer) {
+    this.find(".prediction").hidden = false;
+    for (const flag of answer.flags) this.find(".flags").append(item(flag));
+    this.find(".flags").hidden = answer.flags.length === 0;
+    if (answer.abstained) return this.abstain(answer.reason);
+    for (const bar of this.element.querySelectorAll(".bar")) {
+      const share = answer.probabilities[bar.dataset.label];
+      bar.querySelector(".percent").textContent = percent(share);
+      bar.querySelector(".fill").style.width = `${100 * share}%`;
+      bar.classList.toggle("most", bar.dataset.label === answer.label);
+    }
+    const { name } = this.find(".bar.most").dataset;
+    this.find(".verdict-class").textContent = name;
+    if (answer.activation_map) this.showMap(answer.activation_map, name);
+    return `most like ${name}, ${percent(answer.probabilities[answer.label])}.`;
+  }
+
+  abstain(reason) {
+    this.find(".verdict-label").textContent = "The model declines to answer";
+    this.find(".reason").textContent = `Because ${reason}.`;
+    this.find(".reason").hidden = false;
+    this.find(".bars").hidden = true;
+    return `the model declines to answer, because ${reason}.`;
+  }
+
+  showMap(map, name) {
+    const shown = this.find(".map-shown");
+    const strength = this.find(".map-strength");
+    const draw = () => {
+      this.viewer.draw(shown.checked ? strength.value / 100 : 0);
+      strength.disabled = !shown.checked;
+      const state = shown.checked ? `with the activation map for ${name}` : "without the activation map";
+      this.canvas.setAttribute("aria-label", `Radiograph ${this.file.name}, ${state}`);
+    };
+    shown.addEventListener("change", draw);
+    strength.addEventListener("input", draw);
+    this.find(".map-class").textContent = name;
+    this.find(".map").hidden = false;
+    this.viewer.setMap(map);
+    this.find(".framed").hidden = !this.viewer.framed;
+    draw();
+  }
+
+  fail(message) {
+    this.element.classList.add("failed");
+    this.find(".error").textContent = message;
+    this.find(".error").hidden = false;
+  }
+}
+
+function item(text) {
+  const element = document.createElement("li");
+  element.textContent = text;
+  return element;
+}
+
+function percent(share) {
+  if (share < 0.005) return "< 1 %";
+  if (share > 0.995) return "> 99 %";
+  return `${Math.round(100 * share)} %`;
+}
+
+/** Whether a file is a PNG of 16 bits, which browsers show too dark: the depth is byte 24 (PNG, section 11.2.1). */
+async function deepPng(file) {
+  const start = new Uint8Array(await file.slice(0, 25).arrayBuffer());
+  return start[1] === 0x50 && start[2] === 0x4e && start[3] === 0x47 && start[24] === 16;
+}
+
+input.addEventListener("change", () => {
+  add([...input.files]);
+  input.value = ""; // choosing the same file again is a change again
+});
+document.getElementById("clear").addEventListener("click", clear);
+form.addEventListener("submit", (event) => event.preventDefault());
+// The whole page takes drops: a file that misses the field would replace the page.
+document.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dragging");
+});
+document.addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("dragging");
+});
+document.addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dragging");
+  add([...event.dataTransfer.files]);
+});
