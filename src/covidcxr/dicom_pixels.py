@@ -32,6 +32,7 @@ from covidcxr.images import DISPLAY_PERCENTILES, MAX_BYTES, Grey, check_scans, c
 
 Values = NDArray[np.float64]
 
+_COLOURS = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})  # all of them RGB once decoded
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _GDCM_SYNTAXES = frozenset({JPEGLossless, JPEGLosslessSV1, *JPEGLSTransferSyntaxes})
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # ITU-T T.81 table B.1, T.87 annex C.1.1
@@ -265,9 +266,12 @@ def _percentiles(values: Values, counts: NDArray[np.integer]) -> tuple[float, fl
 
 
 def _grey_from_colour(stored: NDArray[Any], ds: Dataset) -> Grey:
+    depth = int(ds.BitsStored)
     if ds.PhotometricInterpretation == "PALETTE COLOR":
         stored = apply_color_lut(stored, ds)
         depth = 8 * stored.itemsize
-    else:
-        depth = int(ds.BitsStored)
+    elif ds.PhotometricInterpretation not in _COLOURS:
+        raise ImageError(f"PhotometricInterpretation {ds.PhotometricInterpretation}")
+    if stored.shape[2:] not in ((3,), (4,)):
+        raise ImageError(f"a colour image of shape {stored.shape}")
     return to_grey(stored[..., :3].astype(np.float32) @ _LUMA, 0, 2**depth - 1)
