@@ -70,8 +70,9 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
+        reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
         raise CovidCxrError(
-            f"Expected to listen on {host}, port {port}. Received: {error.strerror}. "
+            f"Expected to listen on {host}, port {port}. Received: {reason}. "
             "Choose another address with --host or --port."
         ) from error
 
