@@ -3,7 +3,7 @@
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -61,9 +61,16 @@ class Augmentation(_Table):
 
 
 class Phase(_Table):
-    """A stretch of training with one set of trainable layers; the learning rate falls to zero along a cosine."""
+    """A stretch of training with one set of trainable layers.
 
-    trainable: Literal["head", "all"]
+    Attributes:
+        trainable: ``all``, or the name of the first layer that learns (``head``: the last one alone).
+        epochs: Passes over the training images.
+        learning_rate: Of Adam, at the start.
+        decay: Whether the rate falls to zero along a cosine.
+    """
+
+    trainable: str
     epochs: int = Field(gt=0)
     learning_rate: float = Field(gt=0)
     decay: bool = True

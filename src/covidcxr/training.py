@@ -124,16 +124,22 @@ def _fit(model: keras.Model, recipe: Recipe, batches: Batches, validation: Batch
     progress.close()
 
 
-def set_trainable(model: keras.Model, trainable: str) -> None:
-    """Set which layers learn: the ``head`` alone, or ``all`` of them.
+def set_trainable(model: keras.Model, first: str) -> None:
+    """Let the layers from ``first`` on learn and freeze those before; ``all`` freezes none.
 
-    Batch normalisation of a network that has a ``head`` keeps its ImageNet statistics: batches of two-core size are too
-    small to estimate them anew.
+    Batch normalisation of a network that has a ``head`` keeps its ImageNet statistics: batches that fit two cores are
+    too small to estimate them anew.
+
+    Raises:
+        RecipeError: The network has no such layer.
     """
-    names = {layer.name for layer in model.layers}
-    for layer in model.layers:
+    names = [layer.name for layer in model.layers]
+    if first != "all" and first not in names:
+        raise RecipeError(f"Expected 'all' or a layer of {model.name} as trainable. Received {first!r}.")
+    start = 0 if first == "all" else names.index(first)
+    for place, layer in enumerate(model.layers):
         frozen_norm = isinstance(layer, keras.layers.BatchNormalization) and "head" in names
-        layer.trainable = layer.name == "head" if trainable == "head" else not frozen_norm
+        layer.trainable = place >= start and not frozen_norm
 
 
 def _compile(model: keras.Model, phase: Phase, *, steps: int) -> None:

@@ -1,0 +1,48 @@
+# Two commands do everything: `make run` (the web app) and `make test` (all checks).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+HOST ?= 127.0.0.1
+PORT ?= 8000
+DATA ?= ../shared/data
+OUT ?= reproduced
+
+.PHONY: run test reproduce bench docs lock clean
+
+run: $(VENV)/serving ## start the web app with the model that comes with the package
+	$(BIN)/covidcxr serve --host $(HOST) --port $(PORT)
+
+test: $(VENV)/everything ## ruff, mypy, import-linter and pytest
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest
+
+reproduce: $(VENV)/everything ## the shipped model and its figures from the raw collections in DATA
+	$(BIN)/python scripts/reproduce.py --data $(DATA) --out $(OUT)
+
+bench: $(VENV)/everything ## speed and size against the classic deployment
+	$(BIN)/python benchmarks/run.py
+
+docs: $(VENV)/everything ## write the figures of README and docs anew from docs/results
+	$(BIN)/python scripts/write_figures.py
+
+lock: ## pin every dependency anew
+	$(BIN)/python -m piptools compile --quiet --all-extras --strip-extras --no-emit-index-url --no-emit-find-links \
+	  --no-emit-options --no-annotate --no-header --output-file constraints.txt pyproject.toml
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/serving: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -c constraints.txt -e '.[web]'
+	touch $@
+
+$(VENV)/everything: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -c constraints.txt -e '.[train,web,dicom,batch,dev]'
+	touch $@ $(VENV)/serving
+
+clean:
+	rm -rf $(VENV) $(OUT)
