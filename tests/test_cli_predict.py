@@ -16,6 +16,7 @@ from covidcxr.cli import cli
 from covidcxr.images import read_image
 from covidcxr.phantom import radiograph
 from covidcxr.predictor import UNIFORM
+from test_dicom_images import dicom, write
 
 
 @pytest.fixture
@@ -160,6 +161,15 @@ def test_the_real_command(folder, model_file):
     )
     assert done.returncode == 1
     assert len(json.loads(done.stdout)) == 4
+    assert done.stderr == ""
+
+
+def test_harmless_flaws_are_not_printed(folder, model_file):
+    grey = radiograph(np.random.default_rng(0), size=(128, 128))
+    Path("sloppy.dcm").write_bytes(write(dicom(grey, PixelData=grey.tobytes() + bytes(1000))))  # pydicom warns of it
+    command = [COMMAND, "predict", "sloppy.dcm", "--model", model_file]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "sloppy.dcm" in done.stdout
     assert done.stderr == ""
 
 

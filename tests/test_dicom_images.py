@@ -326,6 +326,11 @@ def test_a_data_set_without_file_header(syntax):
     assert difference(decode_image(bare, "bare"), GREY) == 0
 
 
+@pytest.mark.filterwarnings("ignore:The pixel data is 31720 bytes long")
+def test_bytes_behind_the_pixels_do_no_harm():
+    assert difference(decode(dicom(GREY, PixelData=GREY.tobytes() + bytes(1000))), GREY) == 0
+
+
 @pytest.mark.real_data
 def test_real_objects(data_root):
     upright = read_image(data_root / "dicom" / "1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm")
