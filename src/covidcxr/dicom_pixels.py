@@ -20,6 +20,7 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
+    JPEG2000TransferSyntaxes,
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSTransferSyntaxes,
@@ -134,7 +135,8 @@ def _check_jpeg(frame: bytes, ds: Dataset) -> int:
     Returns:
         The bits per sample of the frame.
     """
-    *size, precision = _jpeg_2000_header(frame) or _jpeg_header(frame)
+    read = _jpeg_2000_header if ds.file_meta.TransferSyntaxUID in JPEG2000TransferSyntaxes else _jpeg_header
+    *size, precision = read(frame)
     expected = [int(ds.Columns), int(ds.Rows), int(ds.SamplesPerPixel)]
     if size != expected:
         raise ImageError(f"a frame of columns, rows, samples {size} in an object of {expected}")
@@ -142,11 +144,11 @@ def _check_jpeg(frame: bytes, ds: Dataset) -> int:
     return precision
 
 
-def _jpeg_2000_header(frame: bytes) -> tuple[int, int, int, int] | None:
-    """Width, height, components and precision by the SIZ segment (ITU-T T.800 A.5.1); None in other frames."""
+def _jpeg_2000_header(frame: bytes) -> tuple[int, int, int, int]:
+    """Width, height, components and precision by the SIZ segment (ITU-T T.800 A.5.1)."""
     start = frame.find(_JPEG_2000_START, 0, 1024)  # a JP2 file header may come before, against PS3.5 A.4.4
     if start < 0:
-        return None
+        raise ImageError("a compressed frame without a JPEG 2000 header")
     right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
     components, precision = struct.unpack_from(">HB", frame, start + 40)
     return right - left, bottom - top, components, (precision & 0x7F) + 1
