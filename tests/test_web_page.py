@@ -1,0 +1,386 @@
+import base64
+import os
+import re
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import expect, sync_playwright
+from werkzeug.serving import make_server
+
+from covidcxr import DISCLAIMER
+from covidcxr.phantom import Opacity, radiograph
+from covidcxr.predictor import UNIFORM
+from covidcxr.web import create_app
+from uploads import dicom, picture
+
+GREY = radiograph(np.random.default_rng(0), size=(480, 400), opacities=[Opacity(x=0.3, y=0.5, radius=0.1)])
+NORMAL = ("normal.png", picture(GREY))
+BRIGHT = ("bright.jpg", picture(np.maximum(GREY, 160), "JPEG", quality=95))
+RADIOGRAPH = ("plate.dcm", dicom(GREY))
+TEXT = ("<img src=x onerror=alert(1)>.txt", b"no picture")
+BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def browser():
+    path = shutil.which("chromium")
+    if path is None:
+        if os.environ.get("CI"):
+            pytest.fail("Expected chromium on the path. Received none.")
+        pytest.skip("no chromium on the path (Debian package chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=BROWSER)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(predictor):
+    server = make_server("127.0.0.1", 0, create_app(predictor, max_upload_mb=4), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """Opens the page in a fresh browser profile; at the end nothing may have gone wrong or anywhere else."""
+    contexts, problems = [], []
+
+    def open_(**options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        context.set_default_timeout(10_000)
+        page = context.new_page()
+        page.on("console", lambda line: is_expected(line) or problems.append(line.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda call: call.url.startswith((address, "blob:", "data:")) or problems.append(call.url))
+        page.goto(address)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def is_expected(line):
+    """Tell the browser's own lines about refused uploads, and about these tests' looks at the canvas."""
+    return line.location["url"].endswith("/predictions") or "willReadFrequently" in line.text
+
+
+@pytest.fixture
+def page(open_page):
+    return open_page()
+
+
+def drop(page, *files):
+    """Drop (name, bytes) pairs on the page as a mouse does."""
+    encoded = [[name, base64.b64encode(content).decode()] for name, content in files]
+    transfer = page.evaluate_handle(
+        """(files) => {
+            const transfer = new DataTransfer();
+            for (const [name, content] of files) {
+                transfer.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], name));
+            }
+            return transfer;
+        }""",
+        encoded,
+    )
+    page.dispatch_event("main", "dragover", {"dataTransfer": transfer})
+    page.dispatch_event("main", "drop", {"dataTransfer": transfer})
+
+
+def choose(page, *files):
+    page.set_input_files("#files", [{"name": n, "mimeType": "", "buffer": content} for n, content in files])
+
+
+def wait_done(page, count):
+    expect(page.locator("#count")).to_have_text("1 file done" if count == 1 else f"{count} files done")
+
+
+def shown(card):
+    """Return what the canvas of a card shows: RGBA, shape (height, width, 4)."""
+    width, height, data = card.locator("canvas").evaluate(
+        """(canvas) => {
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            const text = data.reduce((start, byte) => start + String.fromCharCode(byte), "");
+            return [canvas.width, canvas.height, btoa(text)];
+        }"""
+    )
+    return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
+
+
+def switch(card):
+    return card.get_by_role("checkbox", name="Activation map")
+
+
+def without_map(card):
+    switch(card).uncheck()
+    return shown(card)[..., 0].astype(int)
+
+
+def test_dropped_files_become_cards(page, predictor):
+    drop(page, NORMAL, RADIOGRAPH, TEXT, BRIGHT)
+    wait_done(page, 4)
+    cards = page.locator(".card").all()
+    assert [card.locator("h3").inner_text() for card in cards] == [NORMAL[0], RADIOGRAPH[0], TEXT[0], BRIGHT[0]]
+    verdicts = {0: "Normal", 1: "Normal", 3: "COVID-19"}
+    for number, verdict in verdicts.items():
+        expect(cards[number].locator(".verdict-class")).to_have_text(verdict)
+        expect(cards[number].locator(".bar.most")).to_contain_text(verdict)
+        expect(cards[number].locator(".error")).to_be_hidden()
+    assert np.abs(without_map(cards[0]) - GREY).max() <= 1
+    assert np.abs(without_map(cards[1]) - GREY).max() <= 1  # from the server: no browser reads DICOM
+    assert np.abs(without_map(cards[3]) - np.maximum(GREY, 160)).mean() < 2
+
+
+def test_bars_are_as_long_as_the_probabilities(page, predictor):
+    choose(page, NORMAL)
+    wait_done(page, 1)
+    for label, share in predictor.predict(GREY).probabilities.items():
+        bar = page.locator(f".bar[data-label={label}]")
+        expect(bar.locator(".percent")).to_have_text(f"{100 * share:.0f} %")
+        bar.locator(".fill").evaluate("(fill) => Promise.all(fill.getAnimations().map((motion) => motion.finished))")
+        track, fill = (bar.locator(part).bounding_box()["width"] for part in (".track", ".fill"))
+        assert fill / track == pytest.approx(share, abs=0.01)
+
+
+def test_an_unreadable_file_becomes_an_error_card_and_its_name_stays_text(page):
+    drop(page, TEXT)
+    wait_done(page, 1)
+    card = page.locator(".card")
+    expect(card.locator(".error")).to_contain_text("Expected a PNG, JPEG, TIFF, BMP, WebP or DICOM image.")
+    expect(card.locator(".prediction")).to_be_hidden()
+    expect(card.locator(".viewer")).to_be_hidden()
+    expect(card.locator("img")).to_have_count(0)
+
+
+def test_the_map_lies_over_the_evidence(page):
+    """The tiny model's COVID-19 map is brightness: a white square must be coloured, and nothing outside the frame."""
+    grey = np.full((400, 500), 150, np.uint8)
+    grey[260:340, 80:160] = 255
+    choose(page, ("square.png", picture(grey)))
+    wait_done(page, 1)
+    card = page.locator(".card")
+    card.get_by_label("Strength").fill("100")
+    coloured = shown(card).astype(int)
+    plain = without_map(card)
+    assert np.abs(plain - grey).max() <= 1
+    change = np.abs(coloured[..., :3] - plain[..., np.newaxis]).sum(axis=2)
+    assert change[20:-20, 25:-25].max() > 50
+    assert change[:18].max() == change[-18:].max() == change[:, :22].max() == 0  # outside of the crop of 0.9
+    blue_lost = coloured[..., 0] - coloured[..., 2]
+    y, x = np.unravel_index(blue_lost.argmax(), blue_lost.shape)
+    assert 40 < x < 200
+    assert 220 < y < 380
+
+
+def test_the_slider_and_the_switch_set_the_map(page):
+    choose(page, BRIGHT)
+    wait_done(page, 1)
+    card = page.locator(".card")
+
+    def change(strength):
+        card.get_by_label("Strength").fill(str(strength))
+        return np.abs(shown(card)[..., 0].astype(int) - shown(card)[..., 2]).mean()
+
+    weak, strong = change(20), change(90)
+    assert strong > 3 * weak > 0
+    switch(card).uncheck()
+    assert np.ptp(shown(card)[..., :3], axis=2).max() == 0
+    expect(card.get_by_label("Strength")).to_be_disabled()
+    expect(card.get_by_role("img")).to_have_accessible_name("Radiograph bright.jpg, without the activation map")
+
+
+def test_an_image_appears_before_the_answer(page):
+    """The server is held back: the picture must not wait for it."""
+    held = []
+    page.route("**/predictions", lambda route: held.append(route))
+    choose(page, NORMAL)
+    expect(page.locator(".card.pictured canvas")).to_be_visible()
+    assert np.abs(shown(page.locator(".card"))[..., 0].astype(int) - GREY).max() <= 1
+    expect(page.locator(".waiting")).to_be_visible()
+    held[0].continue_()
+    wait_done(page, 1)
+    expect(page.locator(".waiting")).to_be_hidden()
+
+
+def test_an_image_the_model_declines_says_why(page):
+    choose(page, ("flat.png", picture(np.full((90, 90), 90, np.uint8))))
+    wait_done(page, 1)
+    card = page.locator(".card")
+    expect(card.locator(".prediction")).to_contain_text(f"The model declines to answer Because {UNIFORM}.")
+    expect(card.locator(".bars")).to_be_hidden()
+    expect(card.locator(".map")).to_be_hidden()
+
+
+def test_pictures_of_16_bits_are_shown_as_the_model_sees_them(page):
+    choose(page, ("deep.png", picture(GREY.astype(np.uint16) * 16)))  # 12 bits of 16: almost black in a browser
+    wait_done(page, 1)
+    assert without_map(page.locator(".card")).max() > 250
+
+
+def test_a_file_over_the_limit_is_not_sent(page):
+    calls = []
+    page.on("request", lambda call: calls.append(call.url))
+    choose(page, ("large.dcm", bytes(5 * 2**20)))
+    wait_done(page, 1)
+    expect(page.locator(".error")).to_have_text("Expected at most 4 MB. Received 5 MB.")
+    assert [url for url in calls if url.endswith("predictions")] == []
+
+
+def test_an_unreachable_server_becomes_an_error_card(page):
+    page.route("**/predictions", lambda route: route.fulfill(status=502, body="<html>bad gateway"))
+    choose(page, NORMAL)
+    wait_done(page, 1)
+    expect(page.locator(".error")).to_have_text("Expected a prediction. Received status 502.")
+
+
+def test_many_files_keep_their_order_and_clear_starts_again(page):
+    files = [(f"{i}.png", NORMAL[1]) for i in range(12)]
+    drop(page, *files[:7])
+    drop(page, *files[7:])
+    wait_done(page, 12)
+    assert page.locator(".card h3").all_inner_texts() == [name for name, _ in files]
+    expect(page.locator(".verdict-class:visible")).to_have_count(12)
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator(".card")).to_have_count(0)
+    expect(page.locator("#results")).to_be_hidden()
+    choose(page, NORMAL)
+    wait_done(page, 1)
+    choose(page, NORMAL)  # the same file again
+    wait_done(page, 2)
+
+
+def test_clear_forgets_what_is_under_way(page):
+    held = []
+    page.route("**/predictions", lambda route: held.append(route))
+    choose(page, *[(f"{i}.png", NORMAL[1]) for i in range(5)])
+    expect(page.locator(".card.pictured")).to_have_count(5)
+    page.get_by_role("button", name="Clear").click()
+    choose(page, BRIGHT)
+    expect(page.locator(".card.pictured")).to_have_count(1)
+    expect(page.locator("#count")).to_have_text("0 of 1 done")
+    held[-1].continue_()
+    wait_done(page, 1)
+    expect(page.locator(".verdict-class")).to_have_text("COVID-19")
+
+
+@pytest.mark.parametrize("size", [(1280, 800), (390, 844)], ids=["desktop", "phone"])
+def test_the_disclaimer_is_always_in_sight(open_page, size):
+    page = open_page(viewport={"width": size[0], "height": size[1]})
+    choose(page, NORMAL, BRIGHT)
+    wait_done(page, 2)
+    note = page.get_by_text(DISCLAIMER)
+    for share in (0, 0.3, 0.6, 1):
+        page.evaluate("(share) => scrollTo(0, share * document.documentElement.scrollHeight)", share)
+        expect(note).to_be_in_viewport(ratio=1)
+        uncovered = note.evaluate(
+            """(note) => {
+                const { left, top, width, height } = note.getBoundingClientRect();
+                return document.elementFromPoint(left + width / 2, top + height / 2) === note;
+            }"""
+        )
+        assert uncovered
+    assert page.evaluate("scrollY") > 0
+
+
+@pytest.mark.parametrize("width", [320, 390, 768, 1280])
+def test_nothing_sticks_out_sideways(open_page, width):
+    page = open_page(viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    drop(page, ("a-very-long-name-without-a-gap" * 8 + ".png", NORMAL[1]), RADIOGRAPH, ("b" * 200, b"no picture"))
+    wait_done(page, 3)
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    texts = page.locator(".card h3, .card .error:visible")
+    expect(texts).to_have_count(4)
+    assert texts.evaluate_all("(texts) => texts.every((text) => text.scrollWidth <= text.clientWidth)")
+    boxes = [page.locator(".card").nth(number).bounding_box() for number in range(3)]
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
+
+
+def test_everything_can_be_done_with_the_keyboard(page):
+    page.keyboard.press("Tab")
+    expect(page.get_by_label("Choose images")).to_be_focused()
+    assert page.locator("label.button").evaluate("(label) => getComputedStyle(label).outlineStyle") == "solid"
+    with page.expect_file_chooser() as chooser:
+        page.wait_for_timeout(200)  # until the browser has heard that a test waits instead of a window
+        page.keyboard.press("Enter")
+    assert chooser.value.is_multiple()
+    chooser.value.set_files([{"name": n, "mimeType": "", "buffer": content} for n, content in (NORMAL, BRIGHT)])
+    wait_done(page, 2)
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Clear")).to_be_focused()
+    card = page.locator(".card").first
+    page.keyboard.press("Tab")
+    expect(switch(card)).to_be_focused()
+    page.keyboard.press("Tab")
+    slider = card.get_by_label("Strength")
+    expect(slider).to_be_focused()
+    before, value = shown(card), int(slider.input_value())
+    page.keyboard.press("ArrowRight")
+    assert int(slider.input_value()) == value + 5
+    assert not np.array_equal(shown(card), before)
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Space")
+    expect(slider).to_be_disabled()
+    page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator(".card")).to_have_count(0)
+    expect(page.get_by_label("Choose images")).to_be_focused()
+
+
+def test_screen_readers_are_told(page):
+    status = page.get_by_role("status")
+    choose(page, BRIGHT)
+    wait_done(page, 1)
+    expect(status).to_contain_text(re.compile(r"1 file done bright\.jpg: most like COVID-19, \d+ %\."))
+    name = "Radiograph bright.jpg, with the activation map for COVID-19"
+    expect(page.locator(".card").get_by_role("img")).to_have_accessible_name(name)
+    expect(page.get_by_role("list", name="Probabilities")).to_have_count(1)
+    expect(page.get_by_role("group", name="Where the evidence lies")).to_have_count(1)
+    choose(page, TEXT)
+    wait_done(page, 2)
+    expect(status).to_contain_text("not scored")
+
+
+def test_it_is_light_or_dark_as_the_reader_likes(open_page):
+    grounds = [
+        open_page(color_scheme=scheme).evaluate("getComputedStyle(document.body).backgroundColor")
+        for scheme in ("light", "dark")
+    ]
+    light, dark = (sum(map(int, re.findall(r"\d+", ground)[:3])) / 3 for ground in grounds)
+    assert light > 230
+    assert dark < 30
+
+
+def test_the_page_says_what_it_is_and_is_not(page, predictor):
+    main = page.locator("body")
+    for text in (
+        DISCLAIMER,
+        predictor.model,
+        predictor.artifact.intended_use,
+        "does not mean that it works in your hospital",
+        "Nothing uploaded is stored",
+    ):
+        expect(main).to_contain_text(text)
+
+
+@pytest.mark.real_data
+def test_real_images(page, data_root):
+    paths = sorted((data_root / "dicom").glob("*.dcm"))
+    paths += [next((data_root / name).rglob("*.png")) for name in ("actualmed", "nih-chestxray14")]
+    drop(page, *[(Path(path).name, path.read_bytes()) for path in paths])
+    wait_done(page, len(paths))
+    expect(page.locator(".card.pictured .verdict-class:visible")).to_have_count(len(paths))
+    expect(page.locator(".card .map:visible")).to_have_count(len(paths))
