@@ -16,10 +16,7 @@ COVIDCXR = str(Path(sys.executable).parent / "covidcxr")
 def steps(data: Path, out: Path) -> list[tuple[Path, list[str]]]:
     """Return each step as the file that it leaves and its command."""
     manifest = out / "manifest.csv"
-    plan = [
-        (manifest, ["data", "build", "--root", str(data), "--out", str(manifest)]),
-        (out / "data" / "data.html", ["data", "report", str(manifest), "--out", str(out / "data")]),
-    ]
+    plan = [(manifest, ["data", "build", "--root", str(data), "--out", str(manifest)])]
     for recipe, protocols in (("classic", ("P1", "P2")), ("default", ("P5",))):
         run, model = out / recipe, out / f"{recipe}.onnx"
         given = ["--manifest", str(manifest)]
@@ -29,6 +26,7 @@ def steps(data: Path, out: Path) -> list[tuple[Path, list[str]]]:
             report = out / protocol
             command = ["evaluate", "--protocol", protocol, "--model", str(model), *given, "--out", str(report)]
             plan.append((report / "report.html", command))
+    plan.append((out / "data" / "data.html", ["data", "report", str(manifest), "--out", str(out / "data")]))
     return plan
 
 
