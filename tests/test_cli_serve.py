@@ -152,6 +152,13 @@ def test_ipv6(model_file, tmp_path):
         assert ask(host, port)[0] == 200
 
 
+def test_it_warns_where_other_machines_can_reach_it(model_file, tmp_path):
+    log = tmp_path / "log"
+    with serving(model_file, log, "--host", "0.0.0.0") as (_, _, port):
+        assert ask("127.0.0.1", port)[0] == 200
+    assert "Other machines can reach it, with no password and no encryption." in log.read_text()
+
+
 def fails(*options):
     done = subprocess.run([*SERVE, *options], capture_output=True, text=True, timeout=30)
     assert done.returncode != 0

@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import logging
+import re
 import struct
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +18,7 @@ import pytest
 from PIL import Image
 
 from covidcxr.images import SUFFIXES, decode_image, read_image
+from covidcxr.labels import Label
 from covidcxr.phantom import Opacity, radiograph
 from covidcxr.web import create_app
 from covidcxr.web.api import PREVIEW_SIDE
@@ -223,6 +226,27 @@ def test_health(client, predictor):
     answer = client.get("/healthz")
     assert answer.status_code == 200
     assert answer.json == {"status": "ok", "model": predictor.model}
+
+
+class TwoClasses:
+    """A predictor of the classes of the classic recipe, under a name that a page must escape."""
+
+    def __init__(self, predictor):
+        self.model = "<b>two</b>@0"
+        self.artifact = replace(
+            predictor.artifact, labels=(Label.NORMAL, Label.COVID), intended_use="Nothing & no one."
+        )
+
+
+def test_the_page_is_about_the_model_in_use(predictor):
+    page = create_app(TwoClasses(predictor), max_upload_mb=7).test_client().get("/").get_data(as_text=True)
+    assert re.findall(r'data-label="(\w+)"', page) == ["normal", "covid"]
+    assert "Normal and COVID-19" in page
+    assert "Other pneumonia" not in page
+    assert "&lt;b&gt;two&lt;/b&gt;@0" in page
+    assert "Nothing &amp; no one." in page
+    assert "up to 7 MB each" in page
+    assert re.search(r"<script(?! type=.module. src=)|<style| style=| on[a-z]+=|https?://(?!localhost)", page) is None
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", API, "/static/page.js", "/nothing"])

@@ -6,6 +6,9 @@ import click
 
 from covidcxr import DISCLAIMER
 
+LOOPBACK = ("127.", "localhost", "::1")
+"""How the addresses begin that only this machine reaches."""
+
 
 @click.command(name="serve", epilog=DISCLAIMER)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
@@ -43,6 +46,9 @@ def command(host: str, port: int, model: Path | None, workers: int, threads: int
     from covidcxr.web.server import Settings, serve
 
     def ready(address: str, model_name: str) -> None:
-        click.echo(f"Open {address} in a browser. Model: {model_name}. Ctrl-C stops the server.\n{DISCLAIMER}")
+        click.echo(f"Open {address} in a browser. Model: {model_name}. Ctrl-C stops the server.")
+        if not host.startswith(LOOPBACK):
+            click.echo("Other machines can reach it, with no password and no encryption.")
+        click.echo(DISCLAIMER)
 
     serve(Settings(host=host, port=port, model=model, workers=workers, threads=threads), ready)

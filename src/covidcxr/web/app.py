@@ -9,7 +9,6 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
 from covidcxr import DISCLAIMER, __version__
-from covidcxr.images import SUFFIXES
 from covidcxr.labels import Label
 from covidcxr.web.api import create_api
 
@@ -57,7 +56,7 @@ class OrderedJson(DefaultJSONProvider):
 
 
 class CovidCxr(Flask):
-    """Flask with the two."""
+    """Flask with MemoryRequest and OrderedJson."""
 
     request_class = MemoryRequest
     json_provider_class = OrderedJson
@@ -77,6 +76,8 @@ def create_app(predictor: "Predictor", *, max_upload_mb: int = 64, max_files: in
     Raises:
         ValueError: A limit below 1.
     """
+    from covidcxr.heatmaps import COLOURS, FAINT, FULL  # here: it imports ONNX Runtime, which `serve` loads in workers
+
     if min(max_upload_mb, max_files, parallel) < 1:
         raise ValueError(f"Expected limits of at least 1. Received {max_upload_mb}, {max_files}, {parallel}.")
     app = CovidCxr(__name__)
@@ -93,7 +94,7 @@ def create_app(predictor: "Predictor", *, max_upload_mb: int = 64, max_files: in
             model=predictor.model,
             artifact=predictor.artifact,
             class_names=CLASS_NAMES,
-            accept=",".join(sorted(SUFFIXES)),
+            map_style={"colours": COLOURS, "faint": FAINT, "full": FULL},
             max_upload_mb=max_upload_mb,
         )
 

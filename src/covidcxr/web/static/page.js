@@ -6,6 +6,7 @@ const form = document.getElementById("drop");
 const input = document.getElementById("files");
 const results = document.getElementById("results");
 const cards = document.getElementById("cards");
+const mapStyle = JSON.parse(results.dataset.mapStyle);
 const maxBytes = form.dataset.maxMb * 2 ** 20 - 4096; // the form around the file takes a few bytes as well
 
 let queue = [];
@@ -70,7 +71,7 @@ class Card {
     this.find(".file-name").textContent = file.name;
     this.canvas = this.find("canvas");
     this.canvas.setAttribute("aria-label", `Radiograph ${file.name}`);
-    this.viewer = new Viewer(this.canvas);
+    this.viewer = new Viewer(this.canvas, mapStyle);
     this.previewed = new Promise((resolve) => (this.endPreview = resolve));
   }
 
@@ -158,6 +159,7 @@ class Card {
     };
     shown.addEventListener("change", draw);
     strength.addEventListener("input", draw);
+    this.find(".ramp").style.background = `linear-gradient(to right, ${mapStyle.colours.map((rgb) => `rgb(${rgb})`)})`;
     this.find(".map-class").textContent = name;
     this.find(".map").hidden = false;
     this.viewer.setMap(map);

@@ -1,18 +1,18 @@
-// Draws a radiograph with its class activation map over it on a canvas.
+// Draws a radiograph with its class activation map over it on a canvas, as covidcxr.heatmaps does in a file.
 
 const LONGER_SIDE = 1024; // pixels kept of a picture; as many as the server's previews have
 const HEAT_SIDE = 192; // pixels of the smoothed map; the browser stretches it over the picture
-// Transparent dark red over orange to pale yellow: lightness grows with the evidence, also for the colour-blind.
-const RAMP = [[120, 10, 40], [214, 54, 30], [246, 146, 30], [255, 238, 150]];
 
 export class Viewer {
   #canvas;
+  #style; // of covidcxr.heatmaps: colours (red, green, blue from none to most), faint and full
   #picture = null; // canvas with the radiograph
   #heat = null; // canvas with the coloured map
   #box = null; // left, top, right, bottom of the map as shares of the picture
 
-  constructor(canvas) {
+  constructor(canvas, style) {
     this.#canvas = canvas;
+    this.#style = style;
   }
 
   /** Show a picture from a blob: or data: URL; rejects if the browser cannot decode it. */
@@ -33,7 +33,7 @@ export class Viewer {
 
   /** Take a map: `values` is rows of numbers 0..1, `box` where it lies. */
   setMap({ values, box }) {
-    this.#heat = colour(smooth(values, HEAT_SIDE));
+    this.#heat = paint(smooth(values, HEAT_SIDE), this.#style);
     this.#box = box;
   }
 
@@ -94,18 +94,18 @@ function stretch(line, length) {
   });
 }
 
-/** Paint a smoothed map: colour from RAMP, and the less evidence the more transparent. */
-function colour({ side, at }) {
+/** Colour a smoothed map; nothing is drawn up to `faint`, and from `full` on all of the colour. */
+function paint({ side, at }, { colours, faint, full }) {
   const canvas = sized(side, side);
   const pen = canvas.getContext("2d");
   const image = pen.createImageData(side, side);
   for (let y = 0; y < side; y++) {
     for (let x = 0; x < side; x++) {
       const value = at(x, y);
-      const place = value * (RAMP.length - 1);
-      const i = Math.min(RAMP.length - 2, Math.floor(place));
-      const mix = RAMP[i].map((low, channel) => low + (place - i) * (RAMP[i + 1][channel] - low));
-      image.data.set([...mix, 255 * value], 4 * (y * side + x));
+      const place = value * (colours.length - 1);
+      const i = Math.min(colours.length - 2, Math.floor(place));
+      const mix = colours[i].map((low, channel) => low + (place - i) * (colours[i + 1][channel] - low));
+      image.data.set([...mix, (255 * (value - faint)) / (full - faint)], 4 * (y * side + x)); // clamped to 0..255
     }
   }
   pen.putImageData(image, 0, 0);
