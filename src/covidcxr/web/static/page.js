@@ -141,7 +141,8 @@ class Card {
   }
 
   abstain(reason) {
-    this.find(".verdict-label").textContent = "The model declines to answer";
+    this.find(".verdict-label").textContent = "The model";
+    this.find(".verdict-class").textContent = "declines to answer";
     this.find(".reason").textContent = `Because ${reason}.`;
     this.find(".reason").hidden = false;
     this.find(".bars").hidden = true;
