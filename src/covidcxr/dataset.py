@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 from tqdm import tqdm
@@ -41,10 +42,13 @@ def balanced_weights(y_true: NDArray[np.int64], classes: int) -> NDArray[np.floa
     return weights
 
 
-class Batches(keras.utils.PyDataset):  # type: ignore[misc] # Keras is not typed
+class Batches:
     """Shuffled, augmented batches. Every batch is a function of (seed, epoch, number) alone, so a resumed run is exact.
 
     Items are ``(images, y_true, weights)``: uint8 (b, size, size, 1), int64 (b,), float32 (b,).
+
+    Attributes:
+        epoch: Which pass over the data comes next; set it before iterating.
     """
 
     def __init__(
@@ -57,7 +61,6 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc] # Keras is not typed
         seed: int,
         augmentation: Augmentation | None = None,
     ) -> None:
-        super().__init__()
         self.epoch = 0
         self._images, self._y_true, self._weights = images, y_true, weights
         self._batch_size, self._seed = batch_size, seed
@@ -84,6 +87,23 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc] # Keras is not typed
             changed = layer(changed, training=True)
         result: NDArray[np.uint8] = np.clip(np.rint(np.asarray(changed)), 0, 255).astype(np.uint8)
         return result
+
+    def dataset(self) -> tf.data.Dataset:
+        """Return the batches in order as a ``tf.data`` pipeline that prepares the next while the network learns.
+
+        Not from a Python generator: TensorFlow then makes the C library give all memory back at every step.
+        """
+        batches = tf.data.Dataset.range(len(self)).map(self._fetch, num_parallel_calls=1, deterministic=True)
+        return batches.prefetch(2)
+
+    def _fetch(self, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        batch = tf.numpy_function(self.__getitem__, [number], (tf.uint8, tf.int64, tf.float32))
+        images, y_true, weights = batch
+        return (
+            tf.ensure_shape(images, (None, *self._images.shape[1:])),
+            tf.ensure_shape(y_true, (None,)),
+            tf.ensure_shape(weights, (None,)),
+        )
 
 
 def augmentation_layers(augmentation: Augmentation) -> list[keras.layers.Layer]:

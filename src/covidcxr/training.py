@@ -118,7 +118,11 @@ def _fit(model: keras.Model, recipe: Recipe, batches: Batches, validation: Batch
             keras.callbacks.TerminateOnNaN(),
         ]
         model.fit(
-            batches, validation_data=validation, epochs=phase.epochs, callbacks=callbacks, shuffle=False, verbose=0
+            batches.dataset(),
+            validation_data=validation.dataset() if validation else None,
+            epochs=phase.epochs,
+            callbacks=callbacks,
+            verbose=0,
         )
         first += phase.epochs
     progress.close()

@@ -1,5 +1,6 @@
 """``covidcxr export``."""
 
+import os
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from covidcxr.errors import require_extra
 def command(run: Path, out: Path) -> None:
     """Export a finished RUN to one ONNX file with its whole contract, checked against Keras."""
     require_extra("train", "tensorflow", "keras", "tf2onnx", "onnx")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # nothing in TensorFlow's start-up notes helps a user
     from covidcxr.export import export
 
     export(run, out)

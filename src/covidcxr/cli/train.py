@@ -1,5 +1,6 @@
 """``covidcxr train``."""
 
+import os
 from pathlib import Path
 
 import click
@@ -14,6 +15,10 @@ from covidcxr.errors import require_extra
 def command(recipe: str, manifest: Path, out: Path) -> None:
     """Train a recipe. Stopped? The same command goes on with the last full epoch."""
     require_extra("train", "tensorflow", "keras", "pydantic", "sklearn", "pandas", "matplotlib")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes would tear the progress bar
+    from covidcxr.memory import keep_freed_memory
+
+    keep_freed_memory()
     from covidcxr.manifest import read_manifest
     from covidcxr.recipe import recipe_text
     from covidcxr.training import train
