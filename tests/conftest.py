@@ -1,5 +1,6 @@
 """Fixtures that several tests share: the real data where they are, and a tiny model whose behaviour is known."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -7,10 +8,13 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
 
 from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES, Artifact
 from covidcxr.images import Preprocessing
-from covidcxr.labels import LABELS
+from covidcxr.labels import LABELS, Label
+from covidcxr.manifest import Record, Split, View
+from covidcxr.phantom import Opacity, radiograph
 from covidcxr.predictor import Predictor
 
 
@@ -81,3 +85,73 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def predictor(model_file: Path) -> Predictor:
     """Return the tiny model, loaded."""
     return Predictor.load(model_file)
+
+
+@pytest.fixture(scope="session")
+def records(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
+    """A small data set of synthetic radiographs: 20 patients a class, two sources; covid ones hold opacities."""
+    folder = tmp_path_factory.mktemp("records")
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(60):
+        label = LABELS[number % 3]
+        spots = [Opacity(x=x, y=0.6, radius=0.12, strength=0.5) for x in (0.3, 0.7)] if label is Label.COVID else []
+        grey = radiograph(rng, size=(96, 80), opacities=spots)
+        path = folder / f"{number}.png"
+        Image.fromarray(grey).save(path)
+        made.append(
+            Record(
+                id=f"synthetic/{number}",
+                path=path,
+                source="kermany" if number % 2 else "nih",
+                origin="kermany" if number % 2 else "nih",
+                patient_id=f"p{number}",
+                finding=label,
+                label=label,
+                view=View.PA,
+                age=40.0,
+                sex="F",
+                licence="Apache-2.0",
+                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+                width=80,
+                height=96,
+                group=f"g{number}",
+                split=Split.TEST if number >= 45 else Split.TRAIN,
+            )
+        )
+    return made
+
+
+def small_recipe(**changes: object) -> str:
+    """Return a recipe that trains in seconds: the classic network at 32 px on covid against normal."""
+    values: dict[str, object] = {
+        "labels": ["normal", "covid"],
+        "architecture": "seed_cnn",
+        "size": 32,
+        "folds": 0,
+        "phases": '{ trainable = "all", epochs = 3, learning_rate = 1e-3 }',
+    }
+    values |= changes
+    selections = ", ".join(f'{{ label = "{label}" }}' for label in values["labels"])
+    return f"""
+name = "small"
+description = "For tests."
+[data]
+select = [{selections}]
+[preprocessing]
+size = {values["size"]}
+crop = 0.9
+equalize = true
+[model]
+architecture = "{values["architecture"]}"
+[augmentation]
+flip = true
+rotation = 5
+contrast = 0.1
+[training]
+seed = 3
+batch_size = 8
+validation_folds = {values["folds"]}
+class_weights = true
+phases = [{values["phases"]}]
+"""

@@ -1,6 +1,7 @@
 """From records to batches: decoding, class weights, augmentation, and a data set that repeats itself exactly."""
 
 from collections.abc import Sequence
+from threading import Lock
 
 import keras
 import numpy as np
@@ -66,6 +67,7 @@ class Batches:
         self._batch_size, self._seed = batch_size, seed
         self._shuffled = augmentation is not None
         self._layers = augmentation_layers(augmentation) if augmentation else []
+        self._lock = Lock()  # the layers' random generators are set and used as one act
 
     def __len__(self) -> int:
         return -(-len(self._images) // self._batch_size)
@@ -81,10 +83,11 @@ class Batches:
         if not self._layers:
             return images
         changed = images.astype(np.float32)
-        for place, layer in enumerate(self._layers):
-            state = np.random.default_rng([self._seed, self.epoch, number, place]).integers(2**31, size=2)
-            layer.generator.state.assign(state)
-            changed = layer(changed, training=True)
+        with self._lock:
+            for place, layer in enumerate(self._layers):
+                state = np.random.default_rng([self._seed, self.epoch, number, place]).integers(2**31, size=2)
+                layer.generator.state.assign(state)
+                changed = layer(changed, training=True)
         result: NDArray[np.uint8] = np.clip(np.rint(np.asarray(changed)), 0, 255).astype(np.uint8)
         return result
 

@@ -122,6 +122,7 @@ def _fit(model: keras.Model, recipe: Recipe, batches: Batches, validation: Batch
             validation_data=validation.dataset() if validation else None,
             epochs=phase.epochs,
             callbacks=callbacks,
+            shuffle=False,
             verbose=0,
         )
         first += phase.epochs

@@ -1,0 +1,107 @@
+import keras
+import numpy as np
+import onnxruntime as ort
+import pytest
+import tensorflow as tf
+
+from conftest import small_recipe
+from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES
+from covidcxr.errors import ArtifactError
+from covidcxr.export import TOLERANCE, export, parity, serving_model
+from covidcxr.images import read_image
+from covidcxr.labels import LABELS, Label
+from covidcxr.models import build
+from covidcxr.predictor import Predictor
+from covidcxr.training import load_run, train
+
+THREE = small_recipe(
+    architecture="efficientnet_lite0",
+    labels=["normal", "pneumonia", "covid"],
+    size=64,
+    phases='{ trainable = "head", epochs = 1, learning_rate = 1e-2 }',
+)
+
+
+@pytest.fixture(scope="module")
+def run(records, tmp_path_factory):
+    out = tmp_path_factory.mktemp("export") / "run"
+    train(records, THREE, out)
+    export(out, out.with_suffix(".onnx"))
+    return out
+
+
+def test_the_file_carries_the_whole_contract(run):
+    predictor = Predictor.load(run.with_suffix(".onnx"))
+    artifact = predictor.artifact
+    assert artifact.labels == LABELS
+    assert artifact.recipe == THREE
+    assert artifact.preprocessing.size == 64
+    assert artifact.name == "covidcxr-small"
+    assert len(artifact.data_hash) == 64
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_the_file_equals_keras(run, batch):
+    serving = serving_model(load_run(run)[0])
+    session = ort.InferenceSession(run.with_suffix(".onnx"))
+    images = np.random.default_rng(5).integers(0, 256, (batch, 64, 64, 1), np.uint8)
+    expected = serving(images, training=False)
+    probabilities, maps = session.run([PROBABILITIES, ACTIVATION_MAP], {INPUT: images})
+    assert probabilities.shape == (batch, 3)
+    assert maps.shape == (batch, 2, 2, 3)
+    assert np.abs(probabilities - expected[PROBABILITIES]).max() <= TOLERANCE
+    assert np.abs(maps - expected[ACTIVATION_MAP]).max() <= TOLERANCE * max(1, np.abs(maps).max())
+
+
+def test_served_predictions_equal_training_side(run, records):
+    """The predictor on the file and Keras on the training pipeline's images give the same numbers."""
+    from covidcxr.dataset import load_images
+
+    model, recipe = load_run(run)
+    expected = np.asarray(model(load_images(records[:6], recipe.preprocessing), training=False))
+    predictions = Predictor.load(run.with_suffix(".onnx")).predict_many([read_image(r.path) for r in records[:6]])
+    received = [[prediction.probabilities[label] for label in LABELS] for prediction in predictions]
+    assert np.abs(np.array(received) - expected).max() <= TOLERANCE
+
+
+def test_the_map_is_gradient_class_activation_mapping_up_to_scale(run, records):
+    """Oracle: Grad-CAM (Selvaraju et al. 2017) of the class score, by automatic differentiation."""
+    model, recipe = load_run(run)
+    maps = serving_model(model)
+    features_of = keras.Model(model.input, model.get_layer("pool").input)
+    kernel, bias = model.get_layer("head").get_weights()
+    image = recipe.preprocessing(read_image(records[2].path))[np.newaxis, ..., np.newaxis]
+    for index in range(len(LABELS)):
+        with tf.GradientTape() as tape:
+            features = features_of(image, training=False)
+            tape.watch(features)
+            score = (tf.reduce_mean(features, axis=(1, 2)) @ kernel + bias)[0, index]
+        weights = tf.reduce_mean(tape.gradient(score, features), axis=(1, 2))
+        oracle = tf.reduce_sum(features * weights[:, None, None, :], axis=-1).numpy()
+        received = maps(image, training=False)[ACTIVATION_MAP].numpy()[..., index]
+        places = oracle[0].size
+        assert oracle.any()
+        assert received == pytest.approx(oracle * places + bias[index], abs=1e-4)
+        assert received.mean() == pytest.approx(float(score), abs=1e-4)
+
+
+def test_a_network_without_pooling_has_probabilities_of_both_classes_and_no_map():
+    serving = serving_model(build("seed_cnn", size=32, classes=2, weights=None, dropout=0))
+    assert set(serving.output) == {PROBABILITIES}
+    probabilities = np.asarray(serving(np.zeros((2, 32, 32, 1), np.uint8))[PROBABILITIES])
+    assert probabilities.sum(axis=1) == pytest.approx(1)
+
+
+def test_a_file_that_differs_is_noticed(run, monkeypatch, tmp_path):
+    other = serving_model(build("efficientnet_lite0", size=64, classes=3, weights=None, dropout=0))
+    assert parity(other, run.with_suffix(".onnx"), size=64) > TOLERANCE
+    monkeypatch.setattr("covidcxr.export.TOLERANCE", -1.0)
+    with pytest.raises(ArtifactError, match="equal Keras"):
+        export(run, tmp_path / "model.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_order_of_labels_is_that_of_the_columns(run, records):
+    predictor = Predictor.load(run.with_suffix(".onnx"))
+    prediction = predictor.predict(read_image(records[0].path))
+    assert list(prediction.probabilities) == [Label.NORMAL, Label.PNEUMONIA, Label.COVID]

@@ -1,0 +1,107 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import small_recipe
+from covidcxr.errors import RecipeError
+from covidcxr.manifest import write_manifest
+from covidcxr.training import HISTORY, MODEL, load_run, set_trainable, train
+
+COVIDCXR = Path(sys.executable).with_name("covidcxr")
+LONG = small_recipe(phases='{ trainable = "all", epochs = 12, learning_rate = 1e-3 }')
+
+
+def weights_of(run):
+    return load_run(run)[0].get_weights()
+
+
+@pytest.fixture(scope="module")
+def finished(records, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    train(records, LONG, out)
+    return out
+
+
+def test_a_run_folder_holds_what_the_run_depends_on(finished):
+    about = json.loads((finished / "run.json").read_text())
+    assert about["labels"] == ["normal", "covid"]
+    assert about["images"]["train"] == 30
+    assert {"tensorflow", "keras", "python", "seed", "data_hash"} <= set(about)
+    assert (finished / "recipe.toml").read_text() == LONG
+    assert (finished / "curves.png").read_bytes().startswith(b"\x89PNG")
+    history = pd.read_csv(finished / HISTORY)
+    assert list(history["epoch"]) == list(range(1, 13))
+    assert history["loss"].between(0, 10).all()
+    assert not (finished / "checkpoints").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_goes_on_and_ends_the_same(records, finished, tmp_path, stop):
+    write_manifest(records, tmp_path / "manifest.csv")
+    (tmp_path / "long.toml").write_text(LONG)
+    out = tmp_path / "run"
+    arguments = ["--recipe", tmp_path / "long.toml", "--manifest", tmp_path / "manifest.csv", "--out", out]
+    command = [COVIDCXR, "train", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / HISTORY).exists() or len((out / HISTORY).read_text().splitlines()) < 4:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(stop)
+    assert process.wait(60) != 0
+    assert not (out / MODEL).exists()
+    again = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "training" in again.stderr
+    assert [int(epoch) for epoch in pd.read_csv(out / HISTORY)["epoch"]] == list(range(1, 13))
+    for resumed, whole in zip(weights_of(out), weights_of(finished), strict=True):
+        assert (resumed == whole).all()
+
+
+def test_another_seed_gives_another_network(records, finished, tmp_path):
+    train(records, LONG.replace("seed = 3", "seed = 4"), tmp_path / "run")
+    assert not all(
+        np.array_equal(a, b) for a, b in zip(weights_of(tmp_path / "run"), weights_of(finished), strict=True)
+    )
+
+
+def test_a_folder_of_another_run_is_refused(records, finished, tmp_path):
+    with pytest.raises(RecipeError, match="same recipe"):
+        train(records, small_recipe(), finished)
+    relabelled = [replace(records[0], group="other"), *records[1:]]
+    with pytest.raises(RecipeError, match="same recipe"):
+        train(relabelled, LONG, finished)
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(RecipeError, match="other files"):
+        train(records, LONG, tmp_path)
+    assert (tmp_path / "letter.txt").read_text() == "mine"
+    with pytest.raises(RecipeError, match=r"without run\.json"):
+        load_run(tmp_path)
+
+
+def test_phases_train_the_layers_they_name(records, tmp_path):
+    phase = '{ trainable = "%s", epochs = 1, learning_rate = 1e-3 }'
+    phases = ", ".join(phase % layer for layer in ("head", "top"))
+    recipe = small_recipe(
+        architecture="efficientnet_lite0", labels=["normal", "pneumonia", "covid"], folds=4, phases=phases
+    )
+    train(records, recipe, tmp_path / "run")
+    model, _ = load_run(tmp_path / "run")
+    history = pd.read_csv(tmp_path / "run" / HISTORY)
+    assert list(history["epoch"]) == [1, 2]
+    assert history["val_loss"].notna().all()
+    set_trainable(model, "head")
+    assert {layer.name for layer in model.layers if layer.trainable_weights} == {"head"}
+    set_trainable(model, "top")
+    assert {layer.name for layer in model.layers if layer.trainable_weights} == {"top", "head"}
+    with pytest.raises(RecipeError, match="nonsense"):
+        set_trainable(model, "nonsense")
