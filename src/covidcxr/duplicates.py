@@ -1,7 +1,8 @@
 """Near-duplicates: the same radiograph published twice, rescaled, recompressed, cropped a little, of other contrast.
 
-Three stages, each dearer and stricter than the one before: a perceptual hash, the correlation of coarse thumbnails, and
-the agreement of the fine detail. Chests look alike at the scale that the first two see; ribs and vessels do not.
+Three stages, each dearer and stricter than the one before: a perceptual hash, the correlation of coarse detail, and the
+agreement of fine detail in covidcxr.alignment. Chests look alike at the scale that the first two see; ribs and vessels
+do not.
 """
 
 import csv
@@ -18,26 +19,26 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
+from covidcxr.alignment import FINE, Axis, agreement
 from covidcxr.errors import ManifestError
 from covidcxr.images import Grey
 
-MAX_DISTANCE = 12
+MAX_DISTANCE = 14
 """Differing bits of 64 in the perceptual hash (pHash, Zauner 2010) above which two pictures are not compared on."""
-MIN_COARSE = 0.85
-"""Correlation of equalised 32 px thumbnails below which two pictures are not compared on."""
-MIN_DETAIL = 0.8
-"""Median agreement of the detail at 128 px from which on two pictures count as one: see docs/data.md for the study."""
-_MIN_FIRST_LOOK = 0.75
-"""The same at 64 px, a first look that costs a sixth and turns away most."""
+MIN_COARSE = 0.7
+"""Correlation of the coarse detail below which two pictures are not compared on."""
+MIN_AGREEMENT = 0.9
+"""Agreement of the fine detail from which on two pictures count as one: see docs/data.md for the study."""
 
-_COARSE, _FIRST_LOOK, FINE = 32, 64, 128  # sides of the thumbnails in pixels
-_SHIFT = 1 / 32  # of the side: how far a block may have moved, so that a crop of 3 % on one side still fits
-_BLOCKS = 6  # a side
-_SIGMA = 1 / 24  # of the side: structures wider than this are not detail
-_NOISE = 1.0  # grey levels: weaker detail than this counts as none
+CROPS = (0.0, 0.03, 0.06)
+"""Shares cut from every side of a picture before it is hashed: the whole of one may look like a crop of the other."""
+_COARSE = 32  # pixels: side of the coarse thumbnails
+_SHIFTS = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]  # pixels of the coarse thumbnails
+_SIGMA = 2.0  # pixels of the coarse thumbnails: what is wider is not detail
 _ROWS = 256  # pictures compared with all others at a time
+_PAIRS = 4096  # pairs of coarse thumbnails compared at a time
 
-Detail = NDArray[np.float32]
+Candidates = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class Fingerprint:
     """What is kept of a picture to find its near-duplicates.
 
     Attributes:
-        bits: bool, shape (64,): perceptual hash.
+        bits: bool, shape (len(CROPS), 64): perceptual hash of the picture and its crops.
         thumbnail: uint8, shape (FINE, FINE): the whole picture, squeezed.
     """
 
@@ -61,7 +62,7 @@ class DuplicatePair:
         id_a: Id of the record that comes first in order.
         id_b: Id of the other.
         distance: Differing bits of 64 in the perceptual hash.
-        correlation: Median agreement of the detail, MIN_DETAIL to 1.
+        correlation: Agreement of the fine detail, MIN_AGREEMENT to 1.
     """
 
     id_a: str
@@ -76,14 +77,21 @@ COLUMNS = tuple(field.name for field in fields(DuplicatePair))
 def fingerprint(grey: Grey) -> Fingerprint:
     """Return the fingerprint of a decoded picture: uint8, shape (height, width)."""
     image = Image.fromarray(grey)
+    crops = [image.crop(_box(crop, *image.size)) for crop in CROPS]
     thumbnail = image.resize((FINE, FINE), Image.Resampling.LANCZOS)
-    return Fingerprint(bits=imagehash.phash(image).hash.ravel(), thumbnail=np.asarray(thumbnail))
+    bits = np.stack([imagehash.phash(crop).hash.ravel() for crop in crops])
+    return Fingerprint(bits=bits, thumbnail=np.asarray(thumbnail))
+
+
+def _box(crop: float, width: int, height: int) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom in pixels of what a crop leaves of a picture."""
+    return crop * width, crop * height, (1 - crop) * width, (1 - crop) * height
 
 
 def find_duplicates(ids: Sequence[str], fingerprints: Sequence[Fingerprint]) -> list[DuplicatePair]:
     """Find all pairs of near-duplicates.
 
-    Memory grows with the number of pictures, not with its square.
+    Memory grows with the number of pictures and of candidates, not with the square of the pictures.
 
     Args:
         ids: Of the records.
@@ -92,82 +100,80 @@ def find_duplicates(ids: Sequence[str], fingerprints: Sequence[Fingerprint]) -> 
     Returns:
         Pairs in order of their ids.
     """
-    pairs = []
-    for a, b, distance in _candidates(fingerprints):
-        thumbnails = fingerprints[a].thumbnail, fingerprints[b].thumbnail
-        if agreement(*thumbnails, side=_FIRST_LOOK) < _MIN_FIRST_LOOK:
-            continue
-        correlation = agreement(*thumbnails, side=FINE)
-        if correlation >= MIN_DETAIL:
-            first, second = sorted((ids[a], ids[b]))
-            pairs.append(DuplicatePair(id_a=first, id_b=second, distance=distance, correlation=round(correlation, 4)))
-    return sorted(pairs, key=lambda pair: (pair.id_a, pair.id_b))
+    pairs = {}
+    for whole, cropped, crop, distance in _candidates(fingerprints):
+        first, second = sorted((ids[whole], ids[cropped]))
+        guess = Axis(CROPS[crop], 1 - 2 * CROPS[crop])
+        correlation = agreement(fingerprints[whole].thumbnail, fingerprints[cropped].thumbnail, guess, guess)
+        if correlation >= MIN_AGREEMENT:
+            pairs[first, second] = DuplicatePair(
+                id_a=first, id_b=second, distance=distance, correlation=round(correlation, 4)
+            )
+    return [pairs[key] for key in sorted(pairs)]
 
 
-def _candidates(fingerprints: Sequence[Fingerprint]) -> Iterator[tuple[int, int, int]]:
-    """Yield the indices of every pair that passes the hash and the coarse thumbnails, and its distance."""
+def _candidates(fingerprints: Sequence[Fingerprint]) -> Iterator[list[int]]:
+    """Yield the whole one, the cropped one, the index of the crop and the distance of every pair that looks alike."""
     if not fingerprints:
         return
     signs = np.stack([item.bits for item in fingerprints]).astype(np.float32) * 2 - 1
-    coarse = np.stack([_coarse(item.thumbnail) for item in fingerprints])
+    coarse = np.stack([[_coarse(item.thumbnail, crop) for crop in CROPS] for item in fingerprints])
     for start in tqdm(range(0, len(signs), _ROWS), desc="Comparing pictures", unit="block", disable=None):
-        rows = slice(start, start + _ROWS)
-        distance = (64 - signs[rows] @ signs[start:].T) / 2
-        alike = (distance <= MAX_DISTANCE) & (coarse[rows] @ coarse[start:].T >= MIN_COARSE)
-        for a, b in np.argwhere(np.triu(alike, k=1)).tolist():
-            yield start + a, start + b, round(float(distance[a, b]))
+        yield from _alike_in_detail(_alike_in_hash(signs, start), coarse).tolist()
 
 
-def _coarse(thumbnail: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return an equalised thumbnail as a vector of mean 0 and length 1: a dot product is a correlation."""
-    small = Image.fromarray(thumbnail).resize((_COARSE, _COARSE), Image.Resampling.BILINEAR)
-    values = np.asarray(ImageOps.equalize(small), np.float32).ravel()
-    values -= values.mean()
-    length = np.linalg.norm(values)
-    return values / length if length else values
+def _alike_in_hash(signs: NDArray[np.float32], start: int) -> Candidates:
+    """Return the pairs of a block of whole pictures and the crops of all others whose hashes are near."""
+    found = []
+    for crop in range(len(CROPS)):
+        distance = (64 - signs[start : start + _ROWS, 0] @ signs[:, crop].T) / 2
+        whole, cropped = np.nonzero(distance <= MAX_DISTANCE)
+        bits = np.rint(distance[whole, cropped])
+        rows = np.stack([start + whole, cropped, np.full_like(whole, crop), bits], axis=1).astype(np.int64)
+        found.append(rows[rows[:, 0] < rows[:, 1] if CROPS[crop] == 0 else rows[:, 0] != rows[:, 1]])
+    return np.concatenate(found)
 
 
-def agreement(a: NDArray[np.uint8], b: NDArray[np.uint8], *, side: int = FINE) -> float:
-    """Measure how well the detail of two pictures agrees.
-
-    Both are high-pass filtered and cut into blocks; each block of ``a`` looks for its place in ``b`` nearby, and the
-    median over the blocks of the best correlation is taken: burnt-in text, arrows and a changed margin spoil few
-    blocks, a crop moves each a little.
-
-    Args:
-        a: uint8, shape (FINE, FINE).
-        b: The same.
-        side: Side in pixels at which they are compared.
-
-    Returns:
-        -1 to 1.
-    """
-    reach = round(side * _SHIFT)
-    inner = _detail(a, side)[reach:-reach, reach:-reach]
-    windows = np.lib.stride_tricks.sliding_window_view(_detail(b, side), inner.shape)
-    block = inner.shape[0] // _BLOCKS
-    area = block * block
-    sum_a, sum_b = _sums(inner, block), _sums(windows, block)
-    variance_a = _sums(inner * inner, block) - sum_a * sum_a / area
-    variance_b = _sums(windows * windows, block) - sum_b * sum_b / area
-    covariance = _sums(windows * inner, block) - sum_a * sum_b / area
-    correlation = covariance / np.sqrt(np.maximum(variance_a * variance_b, 0) + (area * _NOISE) ** 2)
-    return float(np.median(correlation.max(axis=(0, 1))))
+def _alike_in_detail(candidates: Candidates, coarse: NDArray[np.float32]) -> Candidates:
+    """Keep the pairs whose coarse detail agrees, and of several crops of one pair the best."""
+    correlation = np.zeros(len(candidates))
+    for start in range(0, len(candidates), _PAIRS):
+        rows = candidates[start : start + _PAIRS]
+        correlation[start : start + _PAIRS] = _shifted(coarse[rows[:, 0], 0], coarse[rows[:, 1], rows[:, 2]])
+    best_first = candidates[np.argsort(-correlation, kind="stable")][: np.count_nonzero(correlation >= MIN_COARSE)]
+    _, best = np.unique(best_first[:, :2], axis=0, return_index=True)
+    kept: Candidates = best_first[best]
+    return kept
 
 
-def _detail(thumbnail: NDArray[np.uint8], side: int) -> Detail:
-    small = Image.fromarray(thumbnail).resize((side, side), Image.Resampling.BOX)
-    values = np.asarray(small, np.float32)
-    detail: Detail = values - gaussian_filter(values, side * _SIGMA)
+def _coarse(thumbnail: NDArray[np.uint8], crop: float) -> NDArray[np.float32]:
+    """Return the coarse detail of a crop, equalised first: float32, shape (_COARSE, _COARSE)."""
+    box = _box(crop, FINE, FINE)
+    image = ImageOps.equalize(Image.fromarray(thumbnail))
+    values = np.asarray(image.resize((_COARSE, _COARSE), Image.Resampling.BOX, box=box), np.float32)
+    detail: NDArray[np.float32] = values - gaussian_filter(values, _SIGMA)
     return detail
 
 
-def _sums(values: NDArray[np.float32], block: int) -> NDArray[np.float32]:
-    """Return the sums over the blocks of the last two axes: shape (..., _BLOCKS, _BLOCKS)."""
-    used = block * _BLOCKS
-    cut = values[..., :used, :used].reshape(*values.shape[:-2], _BLOCKS, block, _BLOCKS, block)
-    sums: NDArray[np.float32] = cut.sum(axis=(-3, -1))
-    return sums
+def _shifted(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the best correlation over small shifts of pairs of coarse details: shape (pairs, side, side) each."""
+    inner = slice(1, _COARSE - 1)
+    best = np.full(len(a), -1.0)
+    fixed = _standardised(a[:, inner, inner])
+    for down, right in _SHIFTS:
+        rows, columns = (slice(1 + shift, _COARSE - 1 + shift) for shift in (down, right))
+        moved = _standardised(b[:, rows, columns])
+        np.maximum(best, np.einsum("ij,ij->i", fixed, moved), out=best)
+    return best
+
+
+def _standardised(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return every picture as a vector of mean 0 and length 1, a uniform one as zeros."""
+    flat = values.reshape(len(values), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(flat, axis=1, keepdims=True)
+    standardised: NDArray[np.float32] = flat / np.where(length > 0, length, 1)
+    return standardised
 
 
 def group_ids(ids: Sequence[str], patient_ids: Sequence[str], pairs: Iterable[DuplicatePair]) -> list[str]:

@@ -36,7 +36,11 @@ SOURCE = Source(
     licence=LICENCE,
     citation="Chung A. Actualmed COVID-19 Chest X-ray Dataset Initiative (2020). "
     "https://github.com/agchung/Actualmed-COVID-chestxray-dataset",
-    download=GitHubArchive(repo="agchung/Actualmed-COVID-chestxray-dataset", commit="", content={}),
+    download=GitHubArchive(
+        repo="agchung/Actualmed-COVID-chestxray-dataset",
+        commit="2635e4b05d2b59628edb10a6e16a506951c84c59",
+        content={"metadata.csv": "df7d0b406282d9b8e7163316c9028410f50502ea55159863d798bc6e0c35e10e"},
+    ),
     findings=FINDINGS,
     read=read,
     external=True,

@@ -22,7 +22,14 @@ COLUMNS = ("patientid", "sex", "age", "finding", "view", "modality", "folder", "
 
 FINDINGS = {
     "No Finding": Label.NORMAL,
-    # Findings until the summer of 2020.
+    # Findings until the summer of 2020, as in the metadata and in the publisher's SCHEMA.md.
+    "Aspiration pneumonia": Label.PNEUMONIA,
+    "Herpes pneumonia": Label.PNEUMONIA,
+    "Herpes pneumonia, ARDS": Label.PNEUMONIA,
+    "MRSA": Label.PNEUMONIA,
+    "Nocardia": Label.PNEUMONIA,
+    "Round pneumonia": Label.PNEUMONIA,
+    "Swine-Origin Influenza A (H1N1) Viral Pneumonia": Label.PNEUMONIA,
     "COVID-19": Label.COVID,
     "COVID-19, ARDS": Label.COVID,
     "Bacterial": Label.PNEUMONIA,
@@ -61,7 +68,8 @@ FINDINGS = {
     "Pneumonia/Viral/SARS": Label.PNEUMONIA,
     "Pneumonia/Viral/Varicella": Label.PNEUMONIA,
 }
-"""Left out: ``todo``, ``Unknown``, ``ARDS`` alone (it has many causes), ``Tuberculosis`` (a disease of its own)."""
+"""Left out: ``todo``, ``Unknown``, ``ARDS`` alone (it has many causes), ``Tuberculosis`` (a disease of its own), and
+pneumonias that are no infection (eosinophilic, organising, interstitial)."""
 
 
 def read(folder: Path) -> Iterator[Item]:
@@ -93,7 +101,9 @@ SOURCE = Source(
     licence="per image, mostly CC BY-NC-SA 4.0",
     citation="Cohen JP, Morrison P, Dao L, Roth K, Duong TQ, Ghassemi M. COVID-19 Image Data Collection: Prospective "
     "Predictions Are the Future. Machine Learning for Biomedical Imaging 1 (2020). https://doi.org/10.59275/j.melba.2020-48g7",
-    download=GitHubArchive(repo="ieee8023/covid-chestxray-dataset", commit="", content={}),
+    download=GitHubArchive(
+        repo="ieee8023/covid-chestxray-dataset", commit="6a4242344473ccb5ed0d2148d8c7bfb1691e4ed8", content={}
+    ),
     findings=FINDINGS,
     read=read,
 )

@@ -16,7 +16,7 @@ FINDINGS = {"COVID-19": Label.COVID}
 def read(folder: Path) -> Iterator[Item]:
     """Yield every row of metadata.csv and every picture without a row.
 
-    The publisher says that all are frontal, so a blank view is FRONTAL.
+    The publisher says that all are frontal (README of the repository, title of the paper), so a blank view is FRONTAL.
     """
     images = folder / "chest_xray_images" / "covid19"
     listed: set[Path] = set()
@@ -44,7 +44,11 @@ SOURCE = Source(
     citation="Haghanifar A, Majdabadi MM, Choi Y, Deivalakshmi S, Ko S. COVID-CXNet: Detecting COVID-19 in Frontal "
     "Chest X-ray Images Using Deep Learning. Multimedia Tools and Applications 81 (2022) 30615-30645. "
     "https://doi.org/10.1007/s11042-022-12156-z",
-    download=GitHubArchive(repo="armiro/COVID-CXNet", commit="", content={}),
+    download=GitHubArchive(
+        repo="armiro/COVID-CXNet",
+        commit="e2fabd334940448a95eadc12d79558d51c0a3a0c",
+        content={"metadata.csv": "1b16477feaf34d3136262e47def45b6537408429e373df57dec44c08d880d313"},
+    ),
     findings=FINDINGS,
     read=read,
 )

@@ -40,7 +40,11 @@ SOURCE = Source(
     licence=LICENCE,
     citation="Chung A. Figure 1 COVID-19 Chest X-ray Dataset Initiative (2020). "
     "https://github.com/agchung/Figure1-COVID-chestxray-dataset",
-    download=GitHubArchive(repo="agchung/Figure1-COVID-chestxray-dataset", commit="", content={}),
+    download=GitHubArchive(
+        repo="agchung/Figure1-COVID-chestxray-dataset",
+        commit="95bb569e55f4110d3b734c0f355340e04e16989a",
+        content={"metadata.csv": "c4a6313343797ed8f052d2887e451013f93ecc8ebec4b05d0f1bb6d2eee42db7"},
+    ),
     findings=FINDINGS,
     read=read,
 )

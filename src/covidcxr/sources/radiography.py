@@ -21,7 +21,11 @@ _NUMBER = re.compile(r"-(\d+)$")
 
 
 def read(folder: Path) -> Iterator[Item]:
-    """Yield every picture. Patients are not published: each picture is its own."""
+    """Yield every picture.
+
+    Patients are not published: each picture is its own. Projections are not published per picture: the publisher
+    compiled frontal radiographs, PA and AP (Chowdhury et al. 2020, Rahman et al. 2021), so all are FRONTAL.
+    """
     for path in sorted(folder.glob("*/images/*.png")):
         finding = path.parent.parent.name
         yield Item(

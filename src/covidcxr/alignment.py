@@ -1,0 +1,152 @@
+"""Whether two thumbnails show the same radiograph: lay one over the other, then compare the fine detail.
+
+A copy may be cropped and stretched, so ``b`` is laid over ``a`` by a scale and a shift on each axis, refined by
+Gauss-Newton steps (Lucas and Kanade 1981) that give little weight to what does not fit (burnt-in text, arrows). Where
+two different chests are laid over each other as well as they can be, ribs and vessels still differ.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+Thumbnail = NDArray[np.uint8]
+Detail = NDArray[np.float32]
+
+COARSE, FINE = 64, 128  # sides in pixels at which the overlap is refined, one after the other
+MIN_COARSE = 0.7
+"""Correlation of the overlap at COARSE below which a second refinement is not worth its time."""
+_STEPS = 3  # at each of them
+_FINEST, _WIDEST = 1 / 128, 1 / 24  # of the side: the scales of what counts as detail
+_MARGIN = 1 / 20  # of the side: left out of the fit, the filter lacks neighbours there
+_LONGEST_STEP = 0.03  # of the side
+_MAX_CROP = 0.15  # of the side: a copy that lost more on one side is not looked for
+_BLOCKS = 6  # a side
+_RANK = 65  # percentile of the blocks: text, arrows and clipped greys may spoil a good third of them
+_NOISE = 1.0  # grey levels: weaker detail than this counts as none
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Where a share t of the width (or height) of ``a`` lies in ``b``: at ``offset + scale * t``."""
+
+    offset: float
+    scale: float
+
+    def overlap(self) -> tuple[float, float, float, float]:
+        """Return what both show: from and to in ``a``, from and to in ``b``, as shares."""
+        low, high = max(0.0, -self.offset / self.scale), min(1.0, (1 - self.offset) / self.scale)
+        return low, high, max(0.0, self.offset + self.scale * low), min(1.0, self.offset + self.scale * high)
+
+    def corrected(self, shift: float, stretch: float) -> "Axis":
+        """Return the axis after a step that was measured in shares of the overlap."""
+        low, high, low_b, high_b = self.overlap()
+        scale = (1 + stretch) * (high_b - low_b) / (high - low)
+        return Axis(low_b + (high_b - low_b) * shift - scale * low, scale)
+
+    @property
+    def plausible(self) -> bool:
+        """Whether the overlap is most of both."""
+        least = 1 - 2 * _MAX_CROP
+        if not least < self.scale < 1 / least:
+            return False
+        low, high, low_b, high_b = self.overlap()
+        return min(high - low, high_b - low_b) > least
+
+
+def agreement(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis) -> float:
+    """Measure how well the detail of two pictures agrees once they lie over each other.
+
+    Args:
+        a: uint8, shape (side, side), side at least FINE.
+        b: The same.
+        x: First guess of where the columns of ``a`` lie in ``b``, right to a few hundredths.
+        y: First guess of where the rows of ``a`` lie in ``b``.
+
+    Returns:
+        Correlation of the detail that the better third of the blocks reaches, -1 to 1; 0 if the pictures cannot be
+        laid over each other.
+    """
+    for side in (COARSE, FINE):
+        for _ in range(_STEPS):
+            x, y = _step(a, b, x, y, side)
+            if not (x.plausible and y.plausible):
+                return 0.0
+        detail_a, detail_b = _overlap(a, b, x, y, side)
+        if side == COARSE and _correlation(detail_a, detail_b) < MIN_COARSE:
+            return 0.0
+    return _block_correlation(detail_a, detail_b)
+
+
+def _overlap(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis, side: int) -> tuple[Detail, Detail]:
+    """Return the detail of what both show, float32, shape (side, side) each."""
+    left, right, left_b, right_b = x.overlap()
+    top, bottom, top_b, bottom_b = y.overlap()
+    return _detail(a, (left, top, right, bottom), side), _detail(b, (left_b, top_b, right_b, bottom_b), side)
+
+
+def _detail(picture: Thumbnail, box: tuple[float, ...], side: int) -> Detail:
+    """Return a band of spatial frequencies of a part of a picture; ``box`` is in shares of its side."""
+    left, top, right, bottom = (share * len(picture) for share in box)
+    part = Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    values = np.asarray(part, np.float32)
+    detail: Detail = gaussian_filter(values, _FINEST * side) - gaussian_filter(values, _WIDEST * side)
+    return detail
+
+
+def _inner(detail: Detail) -> Detail:
+    margin = round(_MARGIN * len(detail))
+    return detail[margin:-margin, margin:-margin].ravel()
+
+
+def _correlation(a: Detail, b: Detail) -> float:
+    return float(np.corrcoef(_inner(a), _inner(b))[0, 1])
+
+
+def _step(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis, side: int) -> tuple[Axis, Axis]:
+    """Return better axes: one step that brings the gain, shift and stretch of ``b`` nearer to ``a``."""
+    detail_a, detail_b = _overlap(a, b, x, y, side)
+    slopes: list[Detail] = list(np.gradient(detail_b, 1 / side))
+    slope_y, slope_x = slopes
+    place = ((np.arange(side) + 0.5) / side).astype(np.float32)
+    columns: tuple[Detail, ...] = (detail_b, slope_x, slope_x * place, slope_y, slope_y * place[:, None])
+    design = np.stack([_inner(column) for column in columns], axis=1)
+    gain, *moves = _robust_solve(design, _inner(detail_a))
+    moves = np.clip(np.array(moves) / max(gain, 0.2), -_LONGEST_STEP, _LONGEST_STEP).tolist()
+    return x.corrected(moves[0], moves[1]), y.corrected(moves[2], moves[3])
+
+
+def _robust_solve(design: NDArray[np.float32], target: NDArray[np.float32]) -> list[float]:
+    """Return least squares coefficients with Cauchy weights from a first, unweighted solution."""
+    weights = np.ones_like(target)
+    for _ in range(2):
+        weighted = design * weights[:, None]
+        normal = weighted.T @ design
+        normal += np.diag(1e-3 * normal.diagonal() + 1e-6)  # a uniform picture has no slopes
+        solution = np.linalg.solve(normal, weighted.T @ target)
+        residual = target - design @ solution
+        scale = 2 * np.median(np.abs(residual)) + 1e-3
+        weights = 1 / (1 + (residual / scale) ** 2)
+    coefficients: list[float] = solution.tolist()
+    return coefficients
+
+
+def _block_correlation(a: Detail, b: Detail) -> float:
+    """Cut both into blocks and return the correlation that the better third of them reaches."""
+    area = (len(a) // _BLOCKS) ** 2
+    sum_a, sum_b = _block_sums(a), _block_sums(b)
+    variance_a = np.maximum(_block_sums(a * a) - sum_a * sum_a / area, 0)
+    variance_b = np.maximum(_block_sums(b * b) - sum_b * sum_b / area, 0)
+    covariance = _block_sums(a * b) - sum_a * sum_b / area
+    return float(np.percentile(covariance / np.sqrt(variance_a * variance_b + (area * _NOISE) ** 2), _RANK))
+
+
+def _block_sums(values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the sums over the blocks, shape (_BLOCKS, _BLOCKS)."""
+    block = len(values) // _BLOCKS
+    used = block * _BLOCKS
+    cut = values[:used, :used].reshape(_BLOCKS, block, _BLOCKS, block)
+    sums: NDArray[np.float64] = cut.sum(axis=(1, 3), dtype=np.float64)
+    return sums
