@@ -21,6 +21,31 @@ def command() -> None:
 
 
 @command.command()
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.option("--root", type=FOLDER, required=True, help="Folder for the collections, one folder each.")
+@click.option("--github", default="https://github.com", show_default=True, help="Mirror with the paths of GitHub.")
+def download(sources: tuple[str, ...], root: Path, github: str) -> None:
+    """Fetch collections from their publishers; 'all' stands for every one.
+
+    A collection whose folder is there is left as it is; an interrupted download continues when the command is given
+    again. Kaggle sets need the credentials of your own Kaggle account in ~/.kaggle/kaggle.json.
+    """
+    require_extra("train", "requests", "kagglehub")
+    from covidcxr.download import download as download_source
+    from covidcxr.sources import SOURCES
+
+    names = list(SOURCES) if "all" in sources else list(sources)
+    unknown = [name for name in names if name not in SOURCES]
+    if unknown:
+        raise click.BadParameter(f"Expected some of {', '.join(SOURCES)}. Received {', '.join(unknown)}.")
+    for name in names:
+        source = SOURCES[name]
+        fetched = download_source(source, root, github=github)
+        click.echo(f"{name}: {'fetched into' if fetched else 'already in'} {root / source.folder}")
+        click.echo(f"  licence: {source.licence}\n  please cite: {source.citation}")
+
+
+@command.command()
 @click.option("--root", type=FOLDER, required=True, help="Folder with the collections in their published layouts.")
 @click.option("--out", type=FILE, required=True, help="Manifest to write, such as manifest.csv.")
 @click.option("--views", type=click.Choice(["frontal", "pa"]), default="frontal", help="frontal: PA, AP, AP supine.")

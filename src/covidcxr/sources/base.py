@@ -62,11 +62,13 @@ class GitHubArchive:
         commit: 40 hex digits.
         content: Files whose content is pinned: path in the repository to its sha256 (hex). GitHub makes archives on
             demand and does not promise their bytes, so what is pinned lies inside.
+        sha256: Hash of the whole zip file (hex) where it is known, for instance for a mirror; else empty.
     """
 
     repo: str
     commit: str
     content: Mapping[str, str]
+    sha256: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
