@@ -8,7 +8,7 @@ PORT ?= 8000
 DATA ?= ../shared/data
 OUT ?= reproduced
 
-.PHONY: run test reproduce bench docs lock clean
+.PHONY: run test reproduce publish bench docs lock clean
 
 run: $(VENV)/serving ## start the web app with the model that comes with the package
 	$(BIN)/covidcxr serve --host $(HOST) --port $(PORT)
@@ -22,6 +22,11 @@ test: $(VENV)/everything ## ruff, mypy, import-linter and pytest
 
 reproduce: $(VENV)/everything ## the shipped model and its figures from the raw collections in DATA
 	$(BIN)/python scripts/reproduce.py --data $(DATA) --out $(OUT)
+
+publish: $(VENV)/everything ## ship the model and the figures that `make reproduce` left in OUT
+	cp $(OUT)/default.onnx src/covidcxr/assets/covidcxr.onnx
+	for protocol in P1 P2 P5; do cp $(OUT)/$$protocol/report.json docs/results/$$protocol.json; done
+	$(BIN)/python scripts/write_figures.py
 
 bench: $(VENV)/everything ## speed and size against the classic deployment
 	$(BIN)/python benchmarks/run.py

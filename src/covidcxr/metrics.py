@@ -10,14 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
-from sklearn.metrics import (
-    accuracy_score,
-    average_precision_score,
-    f1_score,
-    precision_score,
-    recall_score,
-    roc_auc_score,
-)
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -97,46 +90,44 @@ def _interval(value: float, samples: FloatArray, patients: int) -> Estimate:
 
 def accuracy(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
     """Share of images whose most probable class is the true one."""
-    return float(accuracy_score(y_true, y_score.argmax(axis=1), sample_weight=weight))
-
-
-def macro_f1(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
-    """Mean over the classes of the harmonic mean of PPV and sensitivity."""
-    predicted = y_score.argmax(axis=1)
-    classes = range(y_score.shape[1])
-    return float(
-        f1_score(y_true, predicted, labels=list(classes), average="macro", sample_weight=weight, zero_division=0)
-    )
+    return _share(y_score.argmax(axis=1) == y_true, np.ones(len(y_true), bool), weight)
 
 
 def sensitivity(positive: int) -> Metric:
     """Share of the images of class ``positive`` that are called so (recall)."""
-    return lambda y_true, y_score, weight: float(
-        recall_score(y_true == positive, y_score.argmax(axis=1) == positive, sample_weight=weight, zero_division=np.nan)
-    )
+    return lambda y_true, y_score, weight: _share(y_score.argmax(axis=1) == positive, y_true == positive, weight)
 
 
 def specificity(positive: int) -> Metric:
     """Share of the images of other classes that are not called ``positive``."""
-    return lambda y_true, y_score, weight: float(
-        recall_score(y_true != positive, y_score.argmax(axis=1) != positive, sample_weight=weight, zero_division=np.nan)
-    )
+    return lambda y_true, y_score, weight: _share(y_score.argmax(axis=1) != positive, y_true != positive, weight)
 
 
 def ppv(positive: int) -> Metric:
     """Share of the images called ``positive`` that are (precision), at the prevalence of the data at hand."""
-    return lambda y_true, y_score, weight: float(
-        precision_score(
-            y_true == positive, y_score.argmax(axis=1) == positive, sample_weight=weight, zero_division=np.nan
-        )
-    )
+    return lambda y_true, y_score, weight: _share(y_true == positive, y_score.argmax(axis=1) == positive, weight)
 
 
 def f1(positive: int) -> Metric:
-    """Harmonic mean of PPV and sensitivity of one class."""
-    return lambda y_true, y_score, weight: float(
-        f1_score(y_true == positive, y_score.argmax(axis=1) == positive, sample_weight=weight, zero_division=np.nan)
-    )
+    """Harmonic mean of PPV and sensitivity of one class; 0 where there is neither a case nor a call."""
+
+    def metric(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
+        truth, called = y_true == positive, y_score.argmax(axis=1) == positive
+        total = weight[truth].sum() + weight[called].sum()
+        return float(2 * weight[truth & called].sum() / total) if total else 0.0
+
+    return metric
+
+
+def macro_f1(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
+    """Mean over the classes of f1."""
+    return float(np.mean([f1(label)(y_true, y_score, weight) for label in range(y_score.shape[1])]))
+
+
+def _share(hit: NDArray[np.bool_], among: NDArray[np.bool_], weight: FloatArray) -> float:
+    """Weighted share of ``hit`` among the chosen; nan where none is chosen."""
+    total = weight[among].sum()
+    return float(weight[hit & among].sum() / total) if total else float("nan")
 
 
 def auroc(positive: int) -> Metric:

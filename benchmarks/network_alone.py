@@ -1,0 +1,43 @@
+"""Milliseconds for one image of a network alone: ``keras-predict``, ``keras-call`` or ``onnxruntime``, and a model."""
+
+import json
+import sys
+import time
+
+import numpy as np
+
+RUNS = 60
+
+
+def main() -> None:
+    """Print the milliseconds of each run as JSON."""
+    kind, path = sys.argv[1:]
+    if kind == "onnxruntime":
+        import onnxruntime as ort
+
+        session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+        image = np.random.default_rng(0).integers(0, 256, (1, 224, 224, 1), np.uint8)
+
+        def run() -> None:
+            session.run(None, {"image": image})
+    else:
+        from keras.models import load_model
+
+        model = load_model(path)
+        batch = np.random.default_rng(0).random((1, 224, 224, 3), np.float32)
+
+        def run() -> None:
+            model.predict(batch, verbose=0) if kind == "keras-predict" else np.asarray(model(batch, training=False))
+
+    for _ in range(5):
+        run()
+    times = []
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        run()
+        times.append(1e3 * (time.perf_counter() - start))
+    print(json.dumps(times))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Speed and size of ``covidcxr serve`` against the classic deployment, both in one run: ``make bench``.
+
+Writes benchmarks/results.json and the tables in the docs. Run on an otherwise idle machine; bytecode is cached
+on both sides before anything is timed.
+"""
+
+import io
+import json
+import os
+import platform
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, distribution
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import requests
+from PIL import Image
+from tqdm import tqdm
+
+from covidcxr.phantom import radiograph
+
+HERE = Path(__file__).parent
+PYTHON = sys.executable
+STARTS, REQUESTS = 7, 100
+SIDE = 1024
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {
+    "TF_CPP_MIN_LOG_LEVEL": "3"
+}
+
+
+def picture() -> bytes:
+    """Return a synthetic radiograph of SIDE x SIDE pixels as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(radiograph(np.random.default_rng(0), size=(SIDE, SIDE))).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+@contextmanager
+def server(name: str, model: Path) -> Iterator[tuple[str, subprocess.Popen[bytes], float]]:
+    """Start a deployment; yield the address that scores, the process and the time of its start."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    ours = [PYTHON, "-m", "covidcxr", "serve", "--port", port]
+    command, path = {
+        "classic": ([PYTHON, str(HERE / "classic_app.py"), str(model), port], "predict"),
+        "covidcxr": (ours, "api/v1/predictions"),
+    }[name]
+    start = time.perf_counter()
+    process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        yield f"http://127.0.0.1:{port}/{path}", process, start
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def score(session: requests.Session, address: str, png: bytes) -> None:
+    """Send one picture and wait for its prediction."""
+    session.post(address, files={"file": ("picture.png", png)}, timeout=60).raise_for_status()
+
+
+def wait_for_first(session: requests.Session, address: str, png: bytes, process: subprocess.Popen[bytes]) -> None:
+    """Send the picture until it is scored."""
+    while True:
+        try:
+            return score(session, address, png)
+        except requests.ConnectionError:
+            if process.poll() is not None:
+                sys.exit(f"Expected a server at {address}. Received the end of its process.")
+            time.sleep(0.005)
+
+
+def peak_memory(process: subprocess.Popen[bytes]) -> float:
+    """Return the sum of the peak resident memory (MB) of a process and its children."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    statuses = [Path(f"/proc/{pid}/status").read_text() for pid in (process.pid, *children)]
+    return sum(int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) for status in statuses) / 1e3
+
+
+def deployment(name: str, model: Path, png: bytes) -> dict[str, list[float]]:
+    """Start a deployment once: seconds to the first prediction, milliseconds of warm requests, peak memory in MB."""
+    with server(name, model) as (address, process, start), requests.Session() as session:
+        wait_for_first(session, address, png, process)
+        cold = time.perf_counter() - start
+        warm = []
+        for _ in range(REQUESTS):
+            begin = time.perf_counter()
+            score(session, address, png)
+            warm.append(1e3 * (time.perf_counter() - begin))
+        return {"cold_start_s": [cold], "warm_request_ms": [float(np.median(warm))], "peak_mb": [peak_memory(process)]}
+
+
+def installed_mb(*names: str) -> float:
+    """Return the size (MB) of the files of packages and of all that they need, as installed here."""
+    seen: set[str] = set()
+    queue = list(names)
+    while queue:
+        name = re.split(r"[ ;<>=!~\[(]", queue.pop(), maxsplit=1)[0].lower().replace("_", "-")
+        if name in seen:
+            continue
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            continue  # of another platform or Python version
+        seen.add(name)
+        queue += [need for need in found.requires or () if "extra ==" not in need]
+    paths = {found.locate_file(file) for name in seen for found in [distribution(name)] for file in found.files or ()}
+    sizes = [
+        Path(str(path)).stat().st_size for path in paths if Path(str(path)).is_file() and "__pycache__" not in str(path)
+    ]
+    return sum(sizes) / 1e6
+
+
+def own_mb() -> float:
+    """Return the size (MB) of covidcxr itself with all weights, which an editable installation does not list."""
+    package = Path(str(files("covidcxr")))
+    return sum(path.stat().st_size for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc") / 1e6
+
+
+def summary(values: list[float]) -> dict[str, float]:
+    """Return median, smallest and largest value."""
+    return {"median": float(np.median(values)), "min": min(values), "max": max(values), "n": len(values)}
+
+
+def alone(kind: str, model: Path) -> dict[str, float]:
+    """Time a network alone, in a process of its own."""
+    command = [PYTHON, str(HERE / "network_alone.py"), kind, str(model)]
+    return summary(json.loads(subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True).stdout))
+
+
+def measure(folder: Path) -> dict[str, object]:
+    """Run everything, the two deployments in turn."""
+    model, png = folder / "classic.keras", picture()
+    subprocess.run([PYTHON, str(HERE / "classic_model.py"), str(model)], env=ENVIRONMENT, check=True)
+    series: dict[str, dict[str, list[float]]] = {"classic": {}, "covidcxr": {}}
+    for turn in tqdm(range(STARTS + 1), desc="deployments", disable=None):
+        for name, found in series.items():
+            for key, values in deployment(name, model, png).items():
+                if turn:  # the first turn caches bytecode and files
+                    found.setdefault(key, []).extend(values)
+    own = Path(str(files("covidcxr") / "assets" / "covidcxr.onnx"))
+    web = ("click", "numpy", "onnxruntime", "pillow", "pydicom", "python-gdcm", "tqdm", "flask", "gunicorn")
+    return {
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "versions": {name: distribution(name).version for name in ("tensorflow", "keras", "onnxruntime", "flask")},
+        "picture": f"synthetic radiograph, PNG, {SIDE} x {SIDE}",
+        "deployments": {
+            name: {key: summary(values) for key, values in found.items()} for name, found in series.items()
+        },
+        "install_mb": {
+            "classic": installed_mb("tensorflow", "flask", "pillow"),
+            "covidcxr": installed_mb(*web) + own_mb(),
+        },
+        "network_ms": {
+            "classic network, Keras predict": alone("keras-predict", model),
+            "classic network, Keras direct call": alone("keras-call", model),
+            "shipped network, ONNX Runtime": alone("onnxruntime", own),
+        },
+    }
+
+
+def main() -> None:
+    """Measure, write the results, bring the tables up to date."""
+    with tempfile.TemporaryDirectory() as folder:
+        results = measure(Path(folder))
+    (HERE / "results.json").write_text(json.dumps(results, indent=2) + "\n", "utf-8")
+    subprocess.run([PYTHON, str(HERE.parent / "scripts" / "write_figures.py")], check=True)
+
+
+if __name__ == "__main__":
+    main()

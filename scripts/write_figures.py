@@ -1,0 +1,160 @@
+"""Write every figure in README.md and docs anew from docs/results and benchmarks/results.json: ``make docs``.
+
+A block between ``<!-- figures: NAME -->`` and ``<!-- end -->`` is replaced by the table of that name. Nobody types one.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PAGES = ("README.md", "docs/performance.md", "docs/evaluation.md")
+BLOCK = re.compile(r"(<!-- figures: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def load(name: str) -> dict[str, Any]:
+    """Read a result file below the project's folder."""
+    content: dict[str, Any] = json.loads((ROOT / name).read_text("utf-8"))
+    return content
+
+
+def percent(e: dict[str, float]) -> str:
+    """Format an estimate with its interval."""
+    return f"{100 * e['value']:.1f} % ({100 * e['low']:.1f} to {100 * e['high']:.1f})"
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def classic_and_controls() -> str:
+    """P1 and P2 side by side."""
+    p1, p2 = load("docs/results/P1.json"), load("docs/results/P2.json")
+    spread, adults = p2["thumbnail_splits"], p2["healthy_adults"]
+    on = f"{p1['data']['n']} test images of {p1['data']['patients']} patients"
+    published = {name: f"{100 * value:.0f} %" for name, value in p1["published"].items()}
+    rows = [
+        [f"P1: classic recipe, {name}", published[name], percent(p1["metrics"][name]), on]
+        for name in ("accuracy", "precision", "recall", "f1")
+    ]
+    thumbnail = f"mean {100 * spread['mean']:.1f} % ({100 * spread['low']:.1f} to {100 * spread['high']:.1f})"
+    rows += [
+        ["P2: logistic regression on an 8x8 thumbnail, accuracy", "", percent(p2["metrics"]["thumbnail_accuracy"]), on],
+        ["P2: the same on random splits by patient", "", thumbnail, f"{spread['n']} splits, smallest to largest"],
+        [
+            "P2: the name of the collection alone, accuracy",
+            "",
+            percent(p2["metrics"]["source_oracle_accuracy"]),
+            on,
+        ],
+        [
+            "P2: healthy adults of another hospital called COVID-19 by the classic network",
+            "",
+            percent(p2["metrics"]["healthy_adults_called_covid"]),
+            f"{adults['n']} images of {adults['patients']} patients",
+        ],
+    ]
+    return table(["what", "published", "measured here (95 % interval)", "on"], rows)
+
+
+def three_classes() -> str:
+    """P5 of the shipped model, with its controls."""
+    p5 = load("docs/results/P5.json")
+    metrics, controls = p5["metrics"], p5["controls"]
+    labels = p5["confusion"]["labels"]
+    rows = [
+        [f"shipped model, {label}", percent(metrics[f"sensitivity_{label}"]), percent(metrics[f"ppv_{label}"]), ""]
+        for label in labels
+    ]
+    rows.append(["shipped model, all", "", "", percent(metrics["macro_f1"])])
+    rows += [[f"control: {name.replace('_', ' ')}", "", "", percent(e["macro_f1"])] for name, e in controls.items()]
+    on = f"{p5['data']['n']} images of {p5['data']['patients']} held-out patients of the training collections"
+    return f"On {on}; model `{p5['model']}`.\n\n" + table(["", "sensitivity", "PPV", "macro F1"], rows)
+
+
+def by_source() -> str:
+    """Accuracy of the shipped model by collection and view."""
+    p5 = load("docs/results/P5.json")
+    rows = [[row["value"], str(row["n"]), percent(row["accuracy"])] for row in p5["by_source"] + p5["by_view"]]
+    return table(["collection or view", "images", "accuracy (95 % interval)"], rows)
+
+
+def speed() -> str:
+    """The deployments against each other."""
+    results = load("benchmarks/results.json")
+    classic, ours = results["deployments"]["classic"], results["deployments"]["covidcxr"]
+    names = {
+        "cold_start_s": ("cold start to the first prediction over HTTP", "s"),
+        "peak_mb": ("peak memory, all processes", "MB"),
+        "warm_request_ms": ("warm request, one image, over HTTP", "ms"),
+    }
+    rows = [
+        [
+            text,
+            _spread(classic[key], unit),
+            _spread(ours[key], unit),
+            _ratio(classic[key]["median"], ours[key]["median"]),
+        ]
+        for key, (text, unit) in names.items()
+    ]
+    size = results["install_mb"]
+    rows.append(
+        [
+            "serving install",
+            f"{size['classic']:.0f} MB",
+            f"{size['covidcxr']:.0f} MB",
+            _ratio(size["classic"], size["covidcxr"]),
+        ]
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    return (
+        table(["", "classic deployment", "covidcxr", "ratio"], rows)
+        + f"\nMedian (smallest to largest) of {ours['cold_start_s']['n']} starts of each in turn; "
+        f"{results['picture']}; {results['machine']}; {versions}.\n"
+    )
+
+
+def networks() -> str:
+    """The networks alone."""
+    found = load("benchmarks/results.json")["network_ms"]
+    ours = found["shipped network, ONNX Runtime"]["median"]
+    rows = [[name, _spread(e, "ms"), _ratio(e["median"], ours)] for name, e in found.items()]
+    return table(["one image, network alone", "time", "against the shipped network"], rows)
+
+
+def _spread(e: dict[str, float], unit: str) -> str:
+    digits = 2 if e["median"] < 10 else 0
+    return f"{e['median']:.{digits}f} {unit} ({e['min']:.{digits}f} to {e['max']:.{digits}f})"
+
+
+def _ratio(theirs: float, ours: float) -> str:
+    return f"{theirs / ours:.1f}x"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "classic-and-controls": classic_and_controls,
+    "three-classes": three_classes,
+    "by-source": by_source,
+    "speed": speed,
+    "networks": networks,
+}
+
+
+def filled(text: str) -> str:
+    """Return a page with every block of figures written anew."""
+    return BLOCK.sub(lambda found: found[1] + TABLES[found["name"]]() + found[3], text)
+
+
+def main() -> None:
+    """Write all pages."""
+    for name in PAGES:
+        page = ROOT / name
+        page.write_text(filled(page.read_text("utf-8")), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
