@@ -88,7 +88,9 @@ def _box(crop: float, width: int, height: int) -> tuple[float, float, float, flo
     return crop * width, crop * height, (1 - crop) * width, (1 - crop) * height
 
 
-def find_duplicates(ids: Sequence[str], fingerprints: Sequence[Fingerprint]) -> list[DuplicatePair]:
+def find_duplicates(
+    ids: Sequence[str], fingerprints: Sequence[Fingerprint], *, min_agreement: float = MIN_AGREEMENT
+) -> list[DuplicatePair]:
     """Find all pairs of near-duplicates.
 
     Memory grows with the number of pictures and of candidates, not with the square of the pictures.
@@ -96,6 +98,7 @@ def find_duplicates(ids: Sequence[str], fingerprints: Sequence[Fingerprint]) -> 
     Args:
         ids: Of the records.
         fingerprints: Theirs, in the same order.
+        min_agreement: Agreement of the fine detail from which on two pictures count as one.
 
     Returns:
         Pairs in order of their ids.
@@ -105,7 +108,7 @@ def find_duplicates(ids: Sequence[str], fingerprints: Sequence[Fingerprint]) -> 
         first, second = sorted((ids[whole], ids[cropped]))
         guess = Axis(CROPS[crop], 1 - 2 * CROPS[crop])
         correlation = agreement(fingerprints[whole].thumbnail, fingerprints[cropped].thumbnail, guess, guess)
-        if correlation >= MIN_AGREEMENT:
+        if correlation >= min_agreement:
             pairs[first, second] = DuplicatePair(
                 id_a=first, id_b=second, distance=distance, correlation=round(correlation, 4)
             )

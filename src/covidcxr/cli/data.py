@@ -83,3 +83,16 @@ def _print_summary(made: "Build", out: Path) -> None:
     click.echo(f"near-duplicates: {len(made.duplicates)} pairs, {across} of them across collections")
     for record in made.drawn_in:
         click.echo(f"external for what it shares with an external collection: {record.id}")
+
+
+@command.command()
+@click.argument("manifest", type=FILE)
+@click.option("--out", type=FOLDER, required=True, help="Folder for data.html, data.json and the contact sheets.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Chooses the pictures of the contact sheets.")
+def report(manifest: Path, out: Path, seed: int) -> None:
+    """Describe a manifest: counts, what was left out, duplicates, a contact sheet per collection."""
+    require_extra("train", "pandas", "jinja2")
+    from covidcxr.data_report import write_report
+
+    summary = write_report(manifest, out, seed=seed)
+    click.echo(f"{out / 'data.html'}: {summary['pictures']} pictures of {len(summary['sources'])} collections")
