@@ -85,11 +85,13 @@ def test_the_map_is_gradient_class_activation_mapping_up_to_scale(run, records):
         assert received.mean() == pytest.approx(float(score), abs=1e-4)
 
 
-def test_a_network_without_pooling_has_probabilities_of_both_classes_and_no_map():
-    serving = serving_model(build("seed_cnn", size=32, classes=2, weights=None, dropout=0))
-    assert set(serving.output) == {PROBABILITIES}
-    probabilities = np.asarray(serving(np.zeros((2, 32, 32, 1), np.uint8))[PROBABILITIES])
-    assert probabilities.sum(axis=1) == pytest.approx(1)
+def test_a_network_without_pooling_has_probabilities_of_both_classes_and_no_map(records, tmp_path):
+    train(records, small_recipe(), tmp_path / "run")
+    export(tmp_path / "run", tmp_path / "model.onnx")
+    prediction = Predictor.load(tmp_path / "model.onnx").predict(read_image(records[0].path))
+    assert list(prediction.probabilities) == [Label.NORMAL, Label.COVID]
+    assert sum(prediction.probabilities.values()) == pytest.approx(1)
+    assert prediction.activation_map is None
 
 
 def test_a_file_that_differs_is_noticed(run, monkeypatch, tmp_path):

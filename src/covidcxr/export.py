@@ -70,7 +70,7 @@ def serving_model(model: keras.Model) -> keras.Model:
     """
     probabilities = model.output
     if probabilities.shape[-1] == 1:
-        probabilities = layers.Concatenate()([1.0 - probabilities, probabilities])
+        probabilities = layers.Concatenate(name=PROBABILITIES)([1.0 - probabilities, probabilities])
     outputs = {PROBABILITIES: probabilities}
     if "pool" in {layer.name for layer in model.layers}:
         kernel, bias = model.get_layer("head").get_weights()
