@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.metrics import ConfusionMatrixDisplay, PrecisionRecallDisplay, RocCurveDisplay
+from sklearn.metrics import ConfusionMatrixDisplay, auc, average_precision_score, precision_recall_curve, roc_curve
 
 from covidcxr import DISCLAIMER
 from covidcxr.metrics import CALIBRATION_BINS
@@ -66,23 +66,21 @@ def _confusion(axes: Axes, scores: Scores) -> None:
 
 def _roc(axes: Axes, scores: Scores) -> None:
     for index, label in _curves(scores):
-        RocCurveDisplay.from_predictions(
-            scores.y_true == index,
-            scores.y_score[:, index],
-            name=label,
-            curve_kwargs={"color": COLOURS[label]},
-            ax=axes,
-        )
+        fall_out, recall, _ = roc_curve(scores.y_true == index, scores.y_score[:, index])
+        axes.plot(fall_out, recall, color=COLOURS[label], label=f"{label}, AUROC {auc(fall_out, recall):.3f}")
     axes.plot([0, 1], [0, 1], ":", color="grey")
     axes.set(title="ROC, each class against the others", xlabel="1 - specificity", ylabel="sensitivity")
+    axes.legend(loc="lower right")
 
 
 def _precision_recall(axes: Axes, scores: Scores) -> None:
     for index, label in _curves(scores):
-        PrecisionRecallDisplay.from_predictions(
-            scores.y_true == index, scores.y_score[:, index], name=label, color=COLOURS[label], ax=axes
-        )
-    axes.set(title="Precision and recall", xlabel="recall (sensitivity)", ylabel="precision (PPV)")
+        truth, score = scores.y_true == index, scores.y_score[:, index]
+        precision, recall, _ = precision_recall_curve(truth, score)
+        area = average_precision_score(truth, score)
+        axes.step(recall, precision, color=COLOURS[label], label=f"{label}, AP {area:.3f}", where="post")
+    axes.set(title="Precision and recall", xlabel="recall (sensitivity)", ylabel="precision (PPV)", ylim=(0, 1.02))
+    axes.legend(loc="lower left")
 
 
 def _calibration(axes: Axes, scores: Scores) -> None:
