@@ -4,12 +4,14 @@ P1 is the classic recipe on its own test split, P2 the controls that show what P
 held-out patients. Every figure comes with n and a 95 % interval by bootstrap over patients.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from sklearn.metrics import confusion_matrix
 
 from covidcxr import __version__, metrics
 from covidcxr.controls import THUMBNAIL_SIDE, source_oracle, thumbnail_classifier, thumbnails
@@ -19,7 +21,8 @@ from covidcxr.manifest import Record, Split, data_hash
 from covidcxr.metrics import Estimate, FloatArray, IntArray, estimate
 from covidcxr.predictor import Predictor
 from covidcxr.recipe import Recipe, parse_recipe
-from covidcxr.scoring import Scores, score
+from covidcxr.report import plots, render
+from covidcxr.scoring import Scores, score, write_scores
 from covidcxr.selection import Parts, split_parts
 from covidcxr.splits import grouped_split
 
@@ -240,8 +243,6 @@ def _thumbnail_splits(parts: Parts, labels: Sequence[Label]) -> FloatArray:
 
 
 def _confusion(scores: Scores) -> Report:
-    from sklearn.metrics import confusion_matrix
-
     table = confusion_matrix(scores.y_true, scores.y_score.argmax(axis=1), labels=range(len(scores.labels)))
     return {"labels": list(map(str, scores.labels)), "rows_true_columns_predicted": table.tolist()}
 
@@ -257,11 +258,6 @@ def _accuracy_by(scores: Scores, key: Callable[[Record], str]) -> list[Report]:
 
 def write_report(report: Report, scores: Scores, out: Path) -> None:
     """Write scores.csv, report.json, report.html and the plots into a folder."""
-    import json
-
-    from covidcxr.report import plots, render
-    from covidcxr.scoring import write_scores
-
     out.mkdir(parents=True, exist_ok=True)
     write_scores(scores, out / "scores.csv")
     (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
