@@ -59,6 +59,8 @@ def fetch(url: str, target: Path, *, sha256: str = "", first_pause: float = FIRS
         ) as e:
             logger.warning("attempt %d of %d to fetch %s: %s", attempt + 1, ATTEMPTS, url, e)
             reason = e
+        except requests.RequestException as e:
+            raise DownloadError(f"Expected an address that can be fetched. Received {url}: {e}") from e
     else:
         raise DownloadError(
             f"Expected the whole of {url} in {ATTEMPTS} attempts. Received: {reason}. Try again later: what came "

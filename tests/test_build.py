@@ -1,0 +1,26 @@
+import pytest
+
+from covidcxr.build import build
+from covidcxr.manifest import FRONTAL_VIEWS, Split
+from covidcxr.sources import SOURCES
+from small_collections import write_collections
+
+
+def test_every_record_has_what_its_collection_published(tmp_path):
+    write_collections(tmp_path)
+    made = build(tmp_path, views=FRONTAL_VIEWS, seed=0)
+    record = next(r for r in made.records if r.id == "covid-chestxray/covid-5.png")
+    assert (record.patient_id, record.finding) == ("covid-chestxray:covid-5.png", "COVID-19")
+    assert (record.licence, record.age, record.sex) == ("CC BY-NC-SA", 60, "M")
+    assert record.path == tmp_path / SOURCES["covid-chestxray"].folder / "images" / "covid-5.png"
+    assert [r.id for r in made.drawn_in] == ["covid-chestxray/covid-1.png"]
+
+
+@pytest.mark.real_data
+def test_figure1_and_actualmed_as_they_are(data_root, tmp_path):
+    for name in ("figure1", "actualmed"):
+        (tmp_path / name).symlink_to(data_root / name)
+    made = build(tmp_path, views=FRONTAL_VIEWS, seed=0)
+    assert sum(r.source == "actualmed" and r.split is Split.EXTERNAL for r in made.records) == 44
+    assert sum(r.source == "figure1" for r in made.records) == 8
+    assert made.drawn_in == []
