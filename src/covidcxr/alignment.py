@@ -102,6 +102,8 @@ def _inner(detail: Detail) -> Detail:
 
 
 def _correlation(a: Detail, b: Detail) -> float:
+    if not (np.ptp(_inner(a)) and np.ptp(_inner(b))):
+        return 0.0  # a uniform picture
     return float(np.corrcoef(_inner(a), _inner(b))[0, 1])
 
 
