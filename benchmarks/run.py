@@ -29,7 +29,7 @@ from covidcxr.phantom import radiograph
 
 HERE = Path(__file__).parent
 PYTHON = sys.executable
-STARTS, REQUESTS = 7, 100
+STARTS, REQUESTS = 5, 100
 SIDE = 1024
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {
     "TF_CPP_MIN_LOG_LEVEL": "3"
