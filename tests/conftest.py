@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,12 @@ from covidcxr.labels import LABELS, Label
 from covidcxr.manifest import Record, Split, View
 from covidcxr.phantom import Opacity, radiograph
 from covidcxr.predictor import Predictor
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the programs that tests start, also where the tests run as a background job that ignores it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
