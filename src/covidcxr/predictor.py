@@ -91,12 +91,13 @@ class Predictor:
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         try:
-            data = path.read_bytes()
-            session = ort.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has no common base of its exceptions
             raise ArtifactError(f"Expected a model file in ONNX format. Received {path}: {error}") from error
         artifact = Artifact.from_metadata(session.get_modelmeta().custom_metadata_map, str(path))
-        return cls(session, artifact, f"{artifact.name}@{hashlib.sha256(data).hexdigest()[:12]}")
+        return cls(session, artifact, f"{artifact.name}@{digest[:12]}")
 
     @classmethod
     def default(cls, *, threads: int = 0) -> Self:
