@@ -108,7 +108,7 @@ def controls(predictor: Predictor, records: Sequence[Record], recipe: Recipe, pa
         "says": "If a thumbnail of 8x8 pixels or the name of the collection tells the classes apart as well as the "
         "network does, the accuracy of P1 measures the collections, not the disease.",
         "metrics": {
-            "network_accuracy": _json(_binary(scores))["accuracy"],
+            "network_accuracy": _accuracy_of(scores),
             "thumbnail_accuracy": _accuracy_of(_thumbnail_scores(parts, scores)),
             "source_oracle_accuracy": _accuracy_of(_with_scores(scores, _oracle(parts, scores))),
             "healthy_adults_called_covid": Estimate(1 - called.value, 1 - called.high, 1 - called.low).to_dict(),
