@@ -18,7 +18,7 @@ from covidcxr.duplicates import Fingerprint, fingerprint
 from covidcxr.errors import ImageError, ManifestError
 from covidcxr.images import decode_image
 from covidcxr.labels import Label
-from covidcxr.manifest import View
+from covidcxr.manifest import View, relative_path, write_table
 from covidcxr.sources import SOURCES, Item, Source
 
 logger = logging.getLogger(__name__)
@@ -197,16 +197,13 @@ def _check_ids(ids: Iterable[str]) -> None:
 
 def write_rejects(rejects: Iterable[Reject], path: Path) -> None:
     """Write rejects as CSV (UTF-8), paths relative to the file's folder."""
-    partial_path = path.with_name(path.name + ".part")
-    folder = path.resolve().parent
-    with partial_path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(REJECT_COLUMNS)
-        for reject in rejects:
-            row = {name: getattr(reject, name) for name in REJECT_COLUMNS}
-            row["path"] = Path(os.path.relpath(reject.path.resolve(), folder)).as_posix()
-            writer.writerow(row.values())
-    partial_path.replace(path)
+
+    def cells(reject: Reject) -> Iterable[object]:
+        row = {name: getattr(reject, name) for name in REJECT_COLUMNS}
+        row["path"] = relative_path(reject.path, path)
+        return row.values()
+
+    write_table(path, REJECT_COLUMNS, map(cells, rejects))
 
 
 def read_rejects(path: Path) -> list[Reject]:

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from covidcxr.alignment import FINE, Axis, agreement
 from covidcxr.errors import ManifestError
 from covidcxr.images import Grey
+from covidcxr.manifest import write_table
 
 MAX_DISTANCE = 14
 """Differing bits of 64 in the perceptual hash (pHash, Zauner 2010) above which two pictures are not compared on."""
@@ -205,12 +206,8 @@ def group_ids(ids: Sequence[str], patient_ids: Sequence[str], pairs: Iterable[Du
 
 def write_duplicates(pairs: Iterable[DuplicatePair], path: Path) -> None:
     """Write pairs as CSV (UTF-8), one row a pair, columns as in DuplicatePair."""
-    partial = path.with_name(path.name + ".part")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows([pair.id_a, pair.id_b, pair.distance, f"{pair.correlation:.4f}"] for pair in pairs)
-    partial.replace(path)
+    rows = ([pair.id_a, pair.id_b, pair.distance, f"{pair.correlation:.4f}"] for pair in pairs)
+    write_table(path, COLUMNS, rows)
 
 
 def read_duplicates(path: Path) -> list[DuplicatePair]:

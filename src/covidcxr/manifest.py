@@ -97,19 +97,31 @@ class Record:
 COLUMNS = tuple(field.name for field in fields(Record))
 
 
-def write_manifest(records: Iterable[Record], path: Path) -> None:
-    """Write records as CSV (UTF-8, one row a record, columns as in Record), paths relative to the file's folder."""
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a CSV file (UTF-8) that appears whole or not at all."""
     partial = path.with_name(path.name + ".part")
-    folder = path.resolve().parent
     with partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for record in records:
-            row = {name: getattr(record, name) for name in COLUMNS}
-            row["path"] = Path(os.path.relpath(record.path.resolve(), folder)).as_posix()
-            row["age"] = "" if record.age is None else f"{record.age:g}"
-            writer.writerow(row.values())
+        writer.writerow(columns)
+        writer.writerows(rows)
     partial.replace(path)
+
+
+def relative_path(path: Path, table: Path) -> str:
+    """Return how a table names a file: relative to the table's folder, with forward slashes."""
+    return Path(os.path.relpath(path.resolve(), table.resolve().parent)).as_posix()
+
+
+def write_manifest(records: Iterable[Record], path: Path) -> None:
+    """Write records as CSV (UTF-8, one row a record, columns as in Record), paths relative to the file's folder."""
+
+    def cells(record: Record) -> Iterable[object]:
+        row = {name: getattr(record, name) for name in COLUMNS}
+        row["path"] = relative_path(record.path, path)
+        row["age"] = "" if record.age is None else f"{record.age:g}"
+        return row.values()
+
+    write_table(path, COLUMNS, map(cells, records))
 
 
 def read_manifest(path: Path) -> list[Record]:
