@@ -37,6 +37,13 @@ def test_a_guess_lets_a_larger_crop_be_found():
     assert agreement(cropped, thumbnail(chest(4)), guess, guess) > 0.99
 
 
+def test_brightness_and_a_burnt_in_arrow_do_not_matter():
+    one = thumbnail(chest(5))
+    changed = np.clip(one * 0.6 + 20, 0, 255).astype(np.uint8)
+    changed[20:40, 60:110] = 255
+    assert agreement(one, changed, WHOLE, WHOLE) > 0.95
+
+
 def test_a_mirrored_picture_does_not_agree():
     one = thumbnail(chest(6))
     assert agreement(one, one[:, ::-1].copy(), WHOLE, WHOLE) < 0.5

@@ -62,20 +62,3 @@ def test_balanced_weights_give_every_class_the_same_sum():
     sums = [weights[y_true == label].sum() for label in range(3)]
     assert sums == pytest.approx([100 / 3] * 3)
     assert weights.mean() == pytest.approx(1)
-
-
-def test_flip_is_left_to_right_only():
-    image = np.zeros((1, 32, 32, 1), np.uint8)
-    image[0, :8, :8] = 255
-    data = Batches(
-        np.repeat(image, 8, 0),
-        np.zeros(8, int),
-        np.ones(8, np.float32),
-        batch_size=8,
-        seed=0,
-        augmentation=Augmentation(flip=True),
-    )
-    changed = data[0][0]
-    sides = {"left" if picture[0, 0, 0] else "right" for picture in changed}
-    assert sides == {"left", "right"}
-    assert not changed[:, -8:].any()

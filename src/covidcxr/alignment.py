@@ -15,11 +15,31 @@ from scipy.ndimage import gaussian_filter
 Thumbnail = NDArray[np.uint8]
 Detail = NDArray[np.float32]
 
-COARSE, FINE = 64, 128  # sides in pixels at which the overlap is refined, one after the other
-MIN_COARSE = 0.7
-"""Correlation of the overlap at COARSE below which a second refinement is not worth its time."""
-_STEPS = 3  # at each of them
-_FINEST, _WIDEST = 1 / 128, 1 / 24  # of the side: the scales of what counts as detail
+FINE = 128
+"""Side in pixels at which the detail is compared in the end."""
+MIN_SECOND = 0.8
+"""Agreement after the second level below which the last one is not worth its time."""
+
+
+@dataclass(frozen=True)
+class _Level:
+    """One round of refinement.
+
+    Attributes:
+        side: Side in pixels at which the pictures are laid over each other.
+        steps: Gauss-Newton steps.
+        finest: Smallest scale that counts as detail, as a share of the side (sigma of a Gaussian).
+        widest: Largest scale that counts as detail.
+    """
+
+    side: int
+    steps: int
+    finest: float
+    widest: float
+
+
+_LEVELS = (_Level(32, 3, 1 / 40, 1 / 12), _Level(64, 2, 1 / 128, 1 / 24), _Level(FINE, 3, 1 / 128, 1 / 24))
+"""The first, with wide structures only, brings pictures together that lie a tenth of the side apart."""
 _MARGIN = 1 / 20  # of the side: left out of the fit, the filter lacks neighbours there
 _LONGEST_STEP = 0.03  # of the side
 _MAX_CROP = 0.15  # of the side: a copy that lost more on one side is not looked for
@@ -66,33 +86,36 @@ def agreement(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis) -> float:
         y: First guess of where the rows of ``a`` lie in ``b``.
 
     Returns:
-        Correlation of the detail that the better third of the blocks reaches, -1 to 1; 0 if the pictures cannot be
-        laid over each other.
+        Correlation of the detail that the better third of the blocks reaches, -1 to 1; 0 if it stays below
+        MIN_SECOND.
     """
-    for side in (COARSE, FINE):
-        for _ in range(_STEPS):
-            x, y = _step(a, b, x, y, side)
+    correlation = 0.0
+    for number, level in enumerate(_LEVELS):
+        for _ in range(level.steps):
+            x, y = _step(a, b, x, y, level)
             if not (x.plausible and y.plausible):
                 return 0.0
-        detail_a, detail_b = _overlap(a, b, x, y, side)
-        if side == COARSE and _correlation(detail_a, detail_b) < MIN_COARSE:
-            return 0.0
-    return _block_correlation(detail_a, detail_b)
+        if number > 0:
+            correlation = _block_correlation(*_overlap(a, b, x, y, level))
+            if correlation < MIN_SECOND:
+                return 0.0
+    return correlation
 
 
-def _overlap(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis, side: int) -> tuple[Detail, Detail]:
+def _overlap(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis, level: _Level) -> tuple[Detail, Detail]:
     """Return the detail of what both show, float32, shape (side, side) each."""
     left, right, left_b, right_b = x.overlap()
     top, bottom, top_b, bottom_b = y.overlap()
-    return _detail(a, (left, top, right, bottom), side), _detail(b, (left_b, top_b, right_b, bottom_b), side)
+    return _detail(a, (left, top, right, bottom), level), _detail(b, (left_b, top_b, right_b, bottom_b), level)
 
 
-def _detail(picture: Thumbnail, box: tuple[float, ...], side: int) -> Detail:
+def _detail(picture: Thumbnail, box: tuple[float, ...], level: _Level) -> Detail:
     """Return a band of spatial frequencies of a part of a picture; ``box`` is in shares of its side."""
+    side = level.side
     left, top, right, bottom = (share * len(picture) for share in box)
     part = Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
     values = np.asarray(part, np.float32)
-    detail: Detail = gaussian_filter(values, _FINEST * side) - gaussian_filter(values, _WIDEST * side)
+    detail: Detail = gaussian_filter(values, level.finest * side) - gaussian_filter(values, level.widest * side)
     return detail
 
 
@@ -101,15 +124,10 @@ def _inner(detail: Detail) -> Detail:
     return detail[margin:-margin, margin:-margin].ravel()
 
 
-def _correlation(a: Detail, b: Detail) -> float:
-    if not (np.ptp(_inner(a)) and np.ptp(_inner(b))):
-        return 0.0  # a uniform picture
-    return float(np.corrcoef(_inner(a), _inner(b))[0, 1])
-
-
-def _step(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis, side: int) -> tuple[Axis, Axis]:
+def _step(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis, level: _Level) -> tuple[Axis, Axis]:
     """Return better axes: one step that brings the gain, shift and stretch of ``b`` nearer to ``a``."""
-    detail_a, detail_b = _overlap(a, b, x, y, side)
+    side = level.side
+    detail_a, detail_b = _overlap(a, b, x, y, level)
     slopes: list[Detail] = list(np.gradient(detail_b, 1 / side))
     slope_y, slope_x = slopes
     place = ((np.arange(side) + 0.5) / side).astype(np.float32)
@@ -121,16 +139,19 @@ def _step(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis, side: int) -> tuple[Axis
 
 
 def _robust_solve(design: NDArray[np.float32], target: NDArray[np.float32]) -> list[float]:
-    """Return least squares coefficients with Cauchy weights from a first, unweighted solution."""
-    weights = np.ones_like(target)
+    """Return least squares coefficients with Cauchy weights.
+
+    The first weights come from scaling alone, so that what does not fit (an arrow) cannot pull the first solution.
+    """
+    spreads = [np.median(np.abs(values)) + 1e-3 for values in (target, design[:, 0])]
+    residual = target - spreads[0] / spreads[1] * design[:, 0]
     for _ in range(2):
-        weighted = design * weights[:, None]
+        scale = 2 * np.median(np.abs(residual)) + 1e-3
+        weighted = design / (1 + (residual / scale) ** 2)[:, None]
         normal = weighted.T @ design
         normal += np.diag(1e-3 * normal.diagonal() + 1e-6)  # a uniform picture has no slopes
         solution = np.linalg.solve(normal, weighted.T @ target)
         residual = target - design @ solution
-        scale = 2 * np.median(np.abs(residual)) + 1e-3
-        weights = 1 / (1 + (residual / scale) ** 2)
     coefficients: list[float] = solution.tolist()
     return coefficients
 

@@ -1,15 +1,13 @@
-"""From records to batches: decoding, class weights, augmentation, and a data set that repeats itself exactly."""
+"""From records to batches: decoding, class weights, and a data set that repeats itself exactly."""
 
 from collections.abc import Sequence
-from threading import Lock
 
-import keras
 import numpy as np
 import tensorflow as tf
-from keras import layers
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from covidcxr.augmentation import augmented
 from covidcxr.images import Preprocessing, read_image
 from covidcxr.labels import Label
 from covidcxr.manifest import Record
@@ -65,31 +63,21 @@ class Batches:
         self.epoch = 0
         self._images, self._y_true, self._weights = images, y_true, weights
         self._batch_size, self._seed = batch_size, seed
-        self._shuffled = augmentation is not None
-        self._layers = augmentation_layers(augmentation) if augmentation else []
-        self._lock = Lock()  # the layers' random generators are set and used as one act
+        self._augmentation = augmentation
 
     def __len__(self) -> int:
         return -(-len(self._images) // self._batch_size)
 
     def __getitem__(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]:
         order = np.arange(len(self._images))
-        if self._shuffled:
+        if self._augmentation:
             order = np.random.default_rng([self._seed, self.epoch]).permutation(order)
         chosen = order[number * self._batch_size : (number + 1) * self._batch_size]
-        return self._augmented(self._images[chosen], number), self._y_true[chosen], self._weights[chosen]
-
-    def _augmented(self, images: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-        if not self._layers:
-            return images
-        changed = images.astype(np.float32)
-        with self._lock:
-            for place, layer in enumerate(self._layers):
-                state = np.random.default_rng([self._seed, self.epoch, number, place]).integers(2**31, size=2)
-                layer.generator.state.assign(state)
-                changed = layer(changed, training=True)
-        result: NDArray[np.uint8] = np.clip(np.rint(np.asarray(changed)), 0, 255).astype(np.uint8)
-        return result
+        images = self._images[chosen]
+        if self._augmentation:
+            rng = np.random.default_rng([self._seed, self.epoch, number])
+            images = augmented(images, self._augmentation, rng)
+        return images, self._y_true[chosen], self._weights[chosen]
 
     def dataset(self) -> tf.data.Dataset:
         """Return the batches in order as a ``tf.data`` pipeline that prepares the next while the network learns.
@@ -107,17 +95,3 @@ class Batches:
             tf.ensure_shape(y_true, (None,)),
             tf.ensure_shape(weights, (None,)),
         )
-
-
-def augmentation_layers(augmentation: Augmentation) -> list[keras.layers.Layer]:
-    """Return the Keras layers for an augmentation, for float32 images of 0..255."""
-    a, grey = augmentation, (0, 255)
-    chosen = [
-        a.flip and layers.RandomFlip("horizontal"),
-        a.rotation and layers.RandomRotation(a.rotation / 360, fill_mode="nearest"),
-        a.translation and layers.RandomTranslation(a.translation, a.translation, fill_mode="nearest"),
-        a.zoom and layers.RandomZoom(a.zoom, fill_mode="nearest"),
-        a.brightness and layers.RandomBrightness(a.brightness, value_range=grey),
-        a.contrast and layers.RandomContrast(a.contrast, value_range=grey),
-    ]
-    return [layer for layer in chosen if layer]

@@ -47,7 +47,7 @@ class Augmentation(_Table):
         flip: Mirror left and right with probability 0.5.
         rotation: Largest angle in degrees, either way.
         translation: Largest shift as a share of the side, either way.
-        zoom: Largest change of scale as a share, either way.
+        zoom: Largest change of the width and of the height, each by itself, as a share, either way.
         brightness: Largest shift of the grey values as a share of 255, either way.
         contrast: Largest change of the contrast as a share, either way.
     """
@@ -58,6 +58,11 @@ class Augmentation(_Table):
     zoom: float = Field(default=0, ge=0, lt=1)
     brightness: float = Field(default=0, ge=0, le=1)
     contrast: float = Field(default=0, ge=0, lt=1)
+
+    @property
+    def moves(self) -> bool:
+        """Whether the geometry changes."""
+        return bool(self.flip or self.rotation or self.translation or self.zoom)
 
 
 class Phase(_Table):
