@@ -15,10 +15,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files
 from pathlib import Path
+from threading import Event, Thread
 
 import numpy as np
 import requests
@@ -30,6 +31,7 @@ from covidcxr.phantom import radiograph
 HERE = Path(__file__).parent
 PYTHON = sys.executable
 STARTS, REQUESTS = 5, 100
+SAMPLING_S = 0.01
 SIDE = 1024
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {
     "TF_CPP_MIN_LOG_LEVEL": "3"
@@ -79,15 +81,43 @@ def wait_for_first(session: requests.Session, address: str, png: bytes, process:
             time.sleep(0.005)
 
 
-def peak_memory(process: subprocess.Popen[bytes]) -> float:
-    """Return the sum of the peak resident memory (MB) of a process and its children."""
+def memory(process: subprocess.Popen[bytes]) -> float:
+    """Return the memory (MB) of a process and its children now.
+
+    Private pages of each, and of the shared pages those of the process that has most: what a parent and its child
+    share counts once, what they share with other programs (libraries) counts in full.
+    """
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    statuses = [Path(f"/proc/{pid}/status").read_text() for pid in (process.pid, *children)]
-    return sum(int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) for status in statuses) / 1e3
+    maps = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in (process.pid, *children)]
+    private, shared = (
+        [sum(map(int, re.findall(rf"^{kind}_(?:Clean|Dirty):\s+(\d+)", text, re.MULTILINE))) for text in maps]
+        for kind in ("Private", "Shared")
+    )
+    return (sum(private) + max(shared)) / 1e3
 
 
-def deployment(name: str, model: Path, png: bytes) -> dict[str, list[float]]:
-    """Start a deployment once: seconds to the first prediction, milliseconds of warm requests, peak memory in MB."""
+@contextmanager
+def watched_memory(process: subprocess.Popen[bytes]) -> Iterator[list[float]]:
+    """Note the memory of a process every SAMPLING_S seconds while the block runs."""
+    samples: list[float] = []
+    done = Event()
+
+    def watch() -> None:
+        while not done.wait(SAMPLING_S):
+            with suppress(OSError, IndexError):  # a process that just ended
+                samples.append(memory(process))
+
+    watcher = Thread(target=watch)
+    watcher.start()
+    try:
+        yield samples
+    finally:
+        done.set()
+        watcher.join()
+
+
+def timings(name: str, model: Path, png: bytes) -> dict[str, list[float]]:
+    """Start a deployment once: seconds to the first prediction, milliseconds of a warm request."""
     with server(name, model) as (address, process, start), requests.Session() as session:
         wait_for_first(session, address, png, process)
         cold = time.perf_counter() - start
@@ -96,7 +126,20 @@ def deployment(name: str, model: Path, png: bytes) -> dict[str, list[float]]:
             begin = time.perf_counter()
             score(session, address, png)
             warm.append(1e3 * (time.perf_counter() - begin))
-        return {"cold_start_s": [cold], "warm_request_ms": [float(np.median(warm))], "peak_mb": [peak_memory(process)]}
+        return {"cold_start_s": [cold], "warm_request_ms": [float(np.median(warm))]}
+
+
+def peak(name: str, model: Path, png: bytes) -> dict[str, list[float]]:
+    """Start a deployment once more, not timed, and return its largest memory in MB."""
+    with (
+        server(name, model) as (address, process, _),
+        watched_memory(process) as samples,
+        requests.Session() as session,
+    ):
+        wait_for_first(session, address, png, process)
+        for _ in range(REQUESTS // 5):
+            score(session, address, png)
+    return {"peak_mb": [max(samples)]}
 
 
 def installed_mb(*names: str) -> float:
@@ -137,14 +180,23 @@ def alone(kind: str, model: Path) -> dict[str, float]:
     return summary(json.loads(subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True).stdout))
 
 
+def imports(modules: str) -> float:
+    """Return the seconds that Python takes to start, import and end."""
+    begin = time.perf_counter()
+    subprocess.run([PYTHON, "-c", f"import {modules}"], env=ENVIRONMENT, check=True)
+    return time.perf_counter() - begin
+
+
 def measure(folder: Path) -> dict[str, object]:
     """Run everything, the two deployments in turn."""
     model, png = folder / "classic.keras", picture()
     subprocess.run([PYTHON, str(HERE / "classic_model.py"), str(model)], env=ENVIRONMENT, check=True)
     series: dict[str, dict[str, list[float]]] = {"classic": {}, "covidcxr": {}}
+    floor: list[float] = []
     for turn in tqdm(range(STARTS + 1), desc="deployments", disable=None):
+        floor.append(imports("numpy, PIL.Image, onnxruntime, flask"))
         for name, found in series.items():
-            for key, values in deployment(name, model, png).items():
+            for key, values in (timings(name, model, png) | peak(name, model, png)).items():
                 if turn:  # the first turn caches bytecode and files
                     found.setdefault(key, []).extend(values)
     own = Path(str(files("covidcxr") / "assets" / "covidcxr.onnx"))
@@ -156,6 +208,7 @@ def measure(folder: Path) -> dict[str, object]:
         "deployments": {
             name: {key: summary(values) for key, values in found.items()} for name, found in series.items()
         },
+        "imports_s": summary(floor[1:]),
         "install_mb": {
             "classic": installed_mb("tensorflow", "flask", "pillow"),
             "covidcxr": installed_mb(*web) + own_mb(),

@@ -20,7 +20,7 @@ from werkzeug.serving import make_server
 
 from covidcxr.phantom import Opacity, radiograph
 from covidcxr.predictor import Predictor
-from covidcxr.web import create_app
+from covidcxr.web.app import create_app
 
 OUT = Path(__file__).parents[1] / "docs" / "images" / "page.png"
 OPACITIES = (

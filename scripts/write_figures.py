@@ -118,6 +118,12 @@ def speed() -> str:
     )
 
 
+def imports() -> str:
+    """What of the cold start is not ours to save."""
+    found = load("benchmarks/results.json")
+    return f"On this machine that takes {_spread(found['imports_s'], 's')}.\n"
+
+
 def networks() -> str:
     """The networks alone."""
     found = load("benchmarks/results.json")["network_ms"]
@@ -140,6 +146,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "three-classes": three_classes,
     "by-source": by_source,
     "speed": speed,
+    "imports": imports,
     "networks": networks,
 }
 

@@ -16,7 +16,7 @@ from covidcxr.labels import LABELS
 from covidcxr.phantom import radiograph
 from covidcxr.predictor import Predictor
 from covidcxr.sources import SOURCES
-from covidcxr.web import create_app
+from covidcxr.web.app import create_app
 from uploads import dicom
 
 MAX_BYTES = 16_000_000

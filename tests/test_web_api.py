@@ -20,8 +20,8 @@ from PIL import Image
 from covidcxr.images import SUFFIXES, decode_image, read_image
 from covidcxr.labels import Label
 from covidcxr.phantom import Opacity, radiograph
-from covidcxr.web import create_app
 from covidcxr.web.api import PREVIEW_SIDE
+from covidcxr.web.app import create_app
 from uploads import MULTIPART, dicom, multipart, picture
 
 API = "/api/v1/predictions"

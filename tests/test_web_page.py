@@ -15,7 +15,7 @@ from covidcxr import DISCLAIMER
 from covidcxr.heatmaps import overlay
 from covidcxr.phantom import Opacity, radiograph
 from covidcxr.predictor import UNIFORM
-from covidcxr.web import create_app
+from covidcxr.web.app import create_app
 from uploads import dicom, picture
 
 GREY = radiograph(np.random.default_rng(0), size=(480, 400), opacities=[Opacity(x=0.3, y=0.5, radius=0.1)])

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, Self
 
@@ -90,9 +91,12 @@ class Predictor:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        # Idle threads sleep: one that spins takes its core from decoding, and from imports while the model loads.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            # In one piece: file_digest() reads in hundreds, each of which waits for whatever other threads compute.
+            with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+                digest = hashlib.sha256(content).hexdigest()
             session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime has no common base of its exceptions
             raise ArtifactError(f"Expected a model file in ONNX format. Received {path}: {error}") from error

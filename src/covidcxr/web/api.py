@@ -25,7 +25,7 @@ MAP_DIGITS = 4
 
 
 def create_api(predictor: "Predictor", *, max_files: int, parallel: int) -> Blueprint:
-    """Make the blueprint of version 1; see covidcxr.web.create_app for the arguments.
+    """Make the blueprint of version 1; see covidcxr.web.app.create_app for the arguments.
 
     ``POST /api/v1/predictions`` takes a multipart form with one or more images in the field ``file`` and answers with
     a list of the objects that ``covidcxr predict --json`` prints, in the order of the files. ``include``, a query or

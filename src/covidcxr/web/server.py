@@ -1,12 +1,16 @@
 """gunicorn, embedded: one listening socket, worker processes with threads, a model in each of them."""
 
+import gc
 import logging
 import os
 import signal
 import socket
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +19,10 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import AppImportError
 
 from covidcxr.errors import CovidCxrError
+from covidcxr.memory import give_back_large_blocks
 
 if TYPE_CHECKING:
     from flask import Flask
-
-    from covidcxr.predictor import Predictor
 
 BACKLOG = 2048
 """Connections that may wait until a thread takes them; gunicorn's own default."""
@@ -91,22 +94,15 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def load_predictor(model: Path | None, threads: int) -> "Predictor":
-    """Load the model, in a worker.
-
-    After the fork and not before: a session of ONNX Runtime that was made before does not hang, but its threads stay
-    behind in the parent, and every prediction takes as long as with one.
-
-    Args:
-        model: Model file, None takes the one that comes with the package.
-        threads: Threads of one prediction.
-
-    Raises:
-        ArtifactError: The model cannot be loaded.
-    """
-    from covidcxr.predictor import Predictor
-
-    return Predictor.load(model, threads=threads) if model else Predictor.default(threads=threads)
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Leave the garbage collector out: it goes over all that imports make again and again, and finds nothing."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def silence_decoders() -> None:
@@ -143,14 +139,27 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
                 self.cfg.set(name, value)
 
     def load(self) -> "Flask":
-        from covidcxr.web.app import create_app
+        """Load the model, in a worker, on one core while another imports Flask: they take about as long.
 
+        After the fork and not before: a session of ONNX Runtime that was made before does not hang, but its threads
+        stay behind in the parent, and every prediction takes as long as with one.
+        """
+        give_back_large_blocks()
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here needs it, and its threads spin at their start
         silence_decoders()
         share = max(1, cores() // self._settings.workers)
-        try:
-            predictor = load_predictor(self._settings.model, share)
-        except CovidCxrError as error:
-            raise AppImportError(f"Error: {error}") from error
+        with quick_imports(), ThreadPoolExecutor(1) as other_core:
+            from covidcxr.predictor import Predictor
+
+            path = self._settings.model
+            load = partial(Predictor.load, path) if path else Predictor.default
+            loading = other_core.submit(load, threads=share)
+            from covidcxr.web.app import create_app
+
+            try:
+                predictor = loading.result()
+            except CovidCxrError as error:
+                raise AppImportError(f"Error: {error}") from error
         self._model = predictor.model
         return create_app(predictor, parallel=share)
 
