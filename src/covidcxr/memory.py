@@ -3,10 +3,13 @@
 import ctypes
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8  # glibc's malloc.h
-_LARGE = 2**16
-"""Bytes; below it are the small objects of Python, above it the weights of a network's layers."""
+_SMALL, _LARGE = 2**16, 2**25
+"""Bytes. Between them lie the weights of a network's layers, and decoded pictures. The larger one is the most that
+glibc's own rule would come to (mallopt(3), DEFAULT_MMAP_THRESHOLD_MAX)."""
 
 logger = logging.getLogger(__name__)
 
@@ -20,13 +23,18 @@ def keep_freed_memory() -> None:
     _set({_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1, _M_ARENA_MAX: 1})
 
 
-def give_back_large_blocks() -> None:
-    """Give every large block back at once, for serving.
+@contextmanager
+def loading_a_model() -> Iterator[None]:
+    """Give every block larger than _SMALL back at once while a model is loaded, and after that keep them for reuse.
 
     ONNX Runtime rearranges the weights while it loads them. As glibc comes set, what that frees stays in the process,
-    half of its memory.
+    half of its memory. Decoding pictures is the opposite case: the same blocks are needed again for the next one.
     """
-    _set({_M_MMAP_THRESHOLD: _LARGE})
+    _set({_M_MMAP_THRESHOLD: _SMALL})
+    try:
+        yield
+    finally:
+        _set({_M_MMAP_THRESHOLD: _LARGE, _M_TRIM_THRESHOLD: 2 * _LARGE})
 
 
 def _set(options: dict[int, int]) -> None:

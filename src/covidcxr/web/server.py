@@ -19,7 +19,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import AppImportError
 
 from covidcxr.errors import CovidCxrError
-from covidcxr.memory import give_back_large_blocks
+from covidcxr.memory import loading_a_model
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -144,11 +144,10 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
         After the fork and not before: a session of ONNX Runtime that was made before does not hang, but its threads
         stay behind in the parent, and every prediction takes as long as with one.
         """
-        give_back_large_blocks()
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here needs it, and its threads spin at their start
         silence_decoders()
         share = max(1, cores() // self._settings.workers)
-        with quick_imports(), ThreadPoolExecutor(1) as other_core:
+        with loading_a_model(), quick_imports(), ThreadPoolExecutor(1) as other_core:
             from covidcxr.predictor import Predictor
 
             path = self._settings.model
