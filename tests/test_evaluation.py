@@ -13,7 +13,7 @@ from covidcxr.errors import ManifestError, RecipeError
 from covidcxr.evaluation import evaluate
 from covidcxr.export import export
 from covidcxr.labels import LABELS, Label
-from covidcxr.manifest import write_manifest
+from covidcxr.manifest import Split, View, write_manifest
 from covidcxr.predictor import Predictor
 from covidcxr.training import train
 
@@ -80,6 +80,32 @@ def test_p5_through_the_command_line(records, three, tmp_path):
     assert "https://" not in page
     for plot in ("confusion", "roc", "precision_recall", "calibration"):
         assert (tmp_path / "P5" / f"{plot}.png").stat().st_size > 5000
+
+
+def test_p4_looks_at_the_external_set_and_notes_it(records, three, tmp_path):
+    """The model was not trained on them: the test records stand in for the external hospital."""
+    views = {0: View.AP, 1: View.PA}
+    outside = [
+        replace(r, split=Split.EXTERNAL, view=views[number % 2]) if r.split is Split.TEST else r
+        for number, r in enumerate(records)
+        if r.split is Split.TRAIN or r.label is not Label.PNEUMONIA
+    ]
+    write_manifest(outside, tmp_path / "manifest.csv")
+    looks = tmp_path / "looks.csv"
+    given = ["--model", str(three), "--manifest", str(tmp_path / "manifest.csv"), "--looks", str(looks)]
+    for number in (1, 2):
+        command = ["evaluate", "--protocol", "P4", *given, "--out", str(tmp_path / "P4")]
+        result = CliRunner().invoke(cli, command, catch_exceptions=False)
+        assert result.exit_code == 0
+        assert len(looks.read_text().splitlines()) == 1 + number
+    report = json.loads((tmp_path / "P4" / "report.json").read_text())
+    assert report["data"]["n"] == 10
+    look = pd.read_csv(looks).iloc[-1]
+    assert look["model"] == Predictor.load(three).model
+    assert look["auroc"] == pytest.approx(report["metrics"]["auroc"]["value"], abs=1e-4)
+    assert {row["view"]: row["covid"] + row["normal"] for row in report["rows"]} == {"AP": 4, "PA": 6}
+    alarm = report["metrics"]["auroc"]["value"] > 0.95
+    assert ("an alarm, not a win" in (tmp_path / "P4" / "report.html").read_text()) == alarm
 
 
 def test_a_manifest_that_was_not_trained_on_is_refused(records, binary):
