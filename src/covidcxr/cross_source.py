@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from covidcxr import __version__, metrics
 from covidcxr.controls import thumbnail_classifier, thumbnails
 from covidcxr.errors import CovidCxrError
+from covidcxr.evaluation import as_json, discrimination
 from covidcxr.labels import Label
 from covidcxr.leave_out import PAIRS, Pair, fold
 from covidcxr.manifest import Record, Split, data_hash, read_manifest, write_manifest
-from covidcxr.metrics import Estimate, FloatArray, IntArray, estimate
+from covidcxr.metrics import Estimate, FloatArray, IntArray
 from covidcxr.predictor import Predictor
 from covidcxr.recipe import Recipe
 from covidcxr.report import render
@@ -94,8 +95,8 @@ def _row(pair: Pair, scores: Scores, records: Sequence[Record], recipe: Recipe) 
         "normal": pair.normal,
         "test": _count(scores),
         "training_images": sum(record.label in chosen for record in train),
-        **_json(_figures(scores)),
-        "thumbnail_auroc": _json(_figures(scores.with_scores(control)))["auroc"],
+        **as_json(discrimination(scores)),
+        "thumbnail_auroc": as_json(discrimination(scores.with_scores(control)))["auroc"],
         "by_view": _by_view(scores),
     }
 
@@ -112,25 +113,11 @@ def _count(scores: Scores) -> dict[str, dict[str, int]]:
     }
 
 
-def _figures(scores: Scores) -> dict[str, Estimate]:
-    covid = scores.labels.index(Label.COVID)
-    measured: dict[str, metrics.Metric] = {
-        "auroc": metrics.auroc(covid),
-        "sensitivity": metrics.sensitivity(covid),
-        "specificity": metrics.specificity(covid),
-    }
-    return estimate(measured, scores.y_true, scores.y_score, scores.groups, seed=SEED)
-
-
-def _json(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
-    return {name: value.to_dict() for name, value in estimates.items()}
-
-
 def _by_view(scores: Scores) -> list[Report]:
     views = np.array([str(record.view) for record in scores.records])
     parts = [(view, scores.where(views == view)) for view in np.unique(views)]
     return [
-        {"view": str(view), "test": _count(part), **_json(_figures(part))}
+        {"view": str(view), "test": _count(part), **as_json(discrimination(part))}
         for view, part in parts
         if np.bincount(part.y_true, minlength=2).min() >= MIN_BY_VIEW
     ]

@@ -95,7 +95,7 @@ def classic(predictor: Predictor, _: Sequence[Record], recipe: Recipe, __: Parts
         "title": "P1: the classic recipe on its own test split",
         "says": "COVID-19 images of adults from one collection against healthy children from another, by the recipe "
         "that was published many times with about 96 % accuracy. The figure is real and worth nothing: see P2.",
-        "metrics": _json(estimates),
+        "metrics": as_json(estimates),
         "published": PUBLISHED_P1,
         "published_accuracy_in_interval": _inside(PUBLISHED_P1["accuracy"], estimates["accuracy"]),
         "confusion": _confusion(scores),
@@ -153,10 +153,10 @@ def three_classes(_: Predictor, __: Sequence[Record], recipe: Recipe, parts: Par
         "title": "P5: three classes on held-out patients of the training collections",
         "says": "The same collections as in training, other patients. It says nothing of a hospital never seen: the "
         "controls show how much of it the collections alone give away.",
-        "metrics": _json(_estimates(measured, scores)),
+        "metrics": as_json(_estimates(measured, scores)),
         "controls": {
-            "thumbnail": _json(_estimates(control, _thumbnail_scores(parts, scores))),
-            "source_oracle": _json(_estimates(control, scores.with_scores(_oracle(parts, scores)))),
+            "thumbnail": as_json(_estimates(control, _thumbnail_scores(parts, scores))),
+            "source_oracle": as_json(_estimates(control, scores.with_scores(_oracle(parts, scores)))),
         },
         "confusion": _confusion(scores),
         "by_source": _accuracy_by(scores, lambda record: record.source),
@@ -166,13 +166,7 @@ def three_classes(_: Predictor, __: Sequence[Record], recipe: Recipe, parts: Par
 
 def external(_: Predictor, __: Sequence[Record], ___: Recipe, ____: Parts, scores: Scores) -> Report:
     """P4: COVID-19 against normal in one hospital that took no part in anything, whole and by view."""
-    covid = _positive(scores)
-    measured = {
-        "auroc": metrics.auroc(covid),
-        "sensitivity": metrics.sensitivity(covid),
-        "specificity": metrics.specificity(covid),
-    }
-    whole = _estimates(measured, scores)
+    covid, whole = _positive(scores), discrimination(scores)
     views = np.array([str(record.view) for record in scores.records])
     parts = {str(view): scores.where(views == view) for view in np.unique(views)}
     alarm = f" An AUROC above {TOO_GOOD} on so hard a task is an alarm, not a win: look for a shortcut."
@@ -181,11 +175,11 @@ def external(_: Predictor, __: Sequence[Record], ___: Recipe, ____: Parts, score
         "says": "One hospital that no training and no choice has looked at, COVID-19 against normal. Few images: read "
         "the interval. Most COVID-19 images are AP and most normal ones PA, so a model that tells views apart scores "
         "here too: read it by view." + (alarm if whole["auroc"].value > TOO_GOOD else ""),
-        "metrics": _json(whole),
+        "metrics": as_json(whole),
         "confusion": _confusion(scores),
         "rows": [
             {"view": view, "covid": int((part.y_true == covid).sum()), "normal": int((part.y_true != covid).sum())}
-            | (_json(_estimates(measured, part)) if len(np.unique(part.y_true)) == len(part.labels) else {})
+            | (as_json(discrimination(part)) if len(np.unique(part.y_true)) == len(part.labels) else {})
             for view, part in parts.items()
         ],
     }
@@ -241,16 +235,28 @@ def _binary(scores: Scores) -> dict[str, Estimate]:
     )
 
 
+def discrimination(scores: Scores) -> dict[str, Estimate]:
+    """Return AUROC, and sensitivity and specificity at the most probable class, of COVID-19 against the rest."""
+    covid = _positive(scores)
+    measured: dict[str, metrics.Metric] = {
+        "auroc": metrics.auroc(covid),
+        "sensitivity": metrics.sensitivity(covid),
+        "specificity": metrics.specificity(covid),
+    }
+    return _estimates(measured, scores)
+
+
 def _estimates(measured: Mapping[str, metrics.Metric], scores: Scores) -> dict[str, Estimate]:
     return estimate(measured, scores.y_true, scores.y_score, scores.groups, seed=SEED)
 
 
-def _json(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
+def as_json(estimates: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
+    """Return estimates as JSON takes them."""
     return {name: value.to_dict() for name, value in estimates.items()}
 
 
 def _accuracy_of(scores: Scores) -> dict[str, float]:
-    return _json(_estimates({"accuracy": metrics.accuracy}, scores))["accuracy"]
+    return as_json(_estimates({"accuracy": metrics.accuracy}, scores))["accuracy"]
 
 
 def _inside(value: float, interval: Estimate) -> bool:
