@@ -3,13 +3,10 @@
 import ctypes
 import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8  # glibc's malloc.h
-_SMALL, _LARGE = 2**16, 2**25
-"""Bytes. Between them lie the weights of a network's layers, and decoded pictures. The larger one is the most that
-glibc's own rule would come to (mallopt(3), DEFAULT_MMAP_THRESHOLD_MAX)."""
+_LARGE = 2**25
+"""Bytes: the most that glibc's own rule would come to (mallopt(3), DEFAULT_MMAP_THRESHOLD_MAX)."""
 
 logger = logging.getLogger(__name__)
 
@@ -23,25 +20,26 @@ def keep_freed_memory() -> None:
     _set({_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1, _M_ARENA_MAX: 1})
 
 
-@contextmanager
-def loading_a_model() -> Iterator[None]:
-    """Give every block larger than _SMALL back at once while a model is loaded, and after that keep them for reuse.
+def settle() -> None:
+    """Give back what loading a model has freed, and from now on keep freed blocks for reuse, for serving.
 
-    ONNX Runtime rearranges the weights while it loads them. As glibc comes set, what that frees stays in the process,
-    half of its memory. Decoding pictures is the opposite case: the same blocks are needed again for the next one.
+    ONNX Runtime rearranges the weights while it loads them. As glibc comes set, what that frees stays in the process, a
+    third of its memory. Decoding pictures is the opposite case: the same blocks are needed again for the next one.
     """
-    _set({_M_MMAP_THRESHOLD: _SMALL})
-    try:
-        yield
-    finally:
-        _set({_M_MMAP_THRESHOLD: _LARGE, _M_TRIM_THRESHOLD: 2 * _LARGE})
+    if (library := _glibc()) is not None:
+        library.malloc_trim(0)
+    _set({_M_MMAP_THRESHOLD: _LARGE, _M_TRIM_THRESHOLD: 2 * _LARGE})
 
 
 def _set(options: dict[int, int]) -> None:
-    if not sys.platform.startswith("linux"):
-        return
-    library = ctypes.CDLL(None)
-    if not hasattr(library, "gnu_get_libc_version"):
-        return
-    if not all(library.mallopt(name, value) for name, value in options.items()):
+    library = _glibc()
+    if library is not None and not all(library.mallopt(name, value) for name, value in options.items()):
         logger.warning("glibc refused memory settings: this process may take more memory or time")
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """Return the C library if it is glibc."""
+    if not sys.platform.startswith("linux"):
+        return None
+    library = ctypes.CDLL(None)
+    return library if hasattr(library, "gnu_get_libc_version") else None

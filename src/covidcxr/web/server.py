@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,13 +20,15 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import AppImportError
 
 from covidcxr.errors import CovidCxrError
-from covidcxr.memory import loading_a_model
+from covidcxr.memory import settle
 
 if TYPE_CHECKING:
     from flask import Flask
 
 BACKLOG = 2048
 """Connections that may wait until a thread takes them; gunicorn's own default."""
+QUICK_TURNS = 1e-4
+"""Seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +99,19 @@ def cores() -> int:
 
 @contextmanager
 def quick_imports() -> Iterator[None]:
-    """Leave the garbage collector out: it goes over all that imports make again and again, and finds nothing."""
+    """Leave the garbage collector out, which finds nothing in what imports make, and let threads take turns quickly.
+
+    A thread that loads a model asks for the interpreter many times for a moment, and waits an interval each time.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(QUICK_TURNS)
     gc.disable()
     try:
         yield
     finally:
         gc.freeze()
         gc.enable()
+        sys.setswitchinterval(interval)
 
 
 def silence_decoders() -> None:
@@ -147,18 +156,22 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here needs it, and its threads spin at their start
         silence_decoders()
         share = max(1, cores() // self._settings.workers)
-        with loading_a_model(), quick_imports(), ThreadPoolExecutor(1) as other_core:
+        with quick_imports(), ThreadPoolExecutor(1) as other_core:
             from covidcxr.predictor import Predictor
 
             path = self._settings.model
             load = partial(Predictor.load, path) if path else Predictor.default
             loading = other_core.submit(load, threads=share)
+            from PIL import Image
+
             from covidcxr.web.app import create_app
 
+            Image.preinit()  # the decoders of common formats, else imported by the first request
             try:
                 predictor = loading.result()
             except CovidCxrError as error:
                 raise AppImportError(f"Error: {error}") from error
+        settle()
         self._model = predictor.model
         return create_app(predictor, parallel=share)
 
