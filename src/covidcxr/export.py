@@ -37,7 +37,7 @@ def export(run: Path, out: Path) -> None:
     """
     model, recipe = load_run(run)
     serving = serving_model(model)
-    proto = _convert(serving, recipe.preprocessing.size)
+    proto = convert(serving, recipe.preprocessing.size)
     artifact = Artifact(
         name=f"covidcxr-{recipe.name}",
         version=__version__,
@@ -80,7 +80,8 @@ def serving_model(model: keras.Model) -> keras.Model:
     return keras.Model(model.input, outputs)
 
 
-def _convert(serving: keras.Model, size: int) -> onnx.ModelProto:
+def convert(serving: keras.Model, size: int) -> onnx.ModelProto:
+    """Convert a model of uint8 (N, size, size, 1) that returns a dict; its keys become the names of the outputs."""
     signature = [tf.TensorSpec((None, size, size, 1), tf.uint8, name=INPUT)]
     function = tf.function(lambda image: serving(image, training=False), input_signature=signature)
     proto: onnx.ModelProto

@@ -12,6 +12,7 @@ COMMANDS = {
     "data": "covidcxr.cli.data",
     "train": "covidcxr.cli.train",
     "export": "covidcxr.cli.export",
+    "lungs": "covidcxr.cli.lungs",
     "evaluate": "covidcxr.cli.evaluate",
     "predict": "covidcxr.cli.predict",
     "serve": "covidcxr.cli.serve",

@@ -1,0 +1,128 @@
+"""Fit the lung network into a run folder, export it, test it. The same command goes on where a run was stopped."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from covidcxr import __version__
+from covidcxr.errors import RecipeError
+from covidcxr.lung_data import LungPair, MaskBatches, find_pairs, load_pairs, pairs_hash, split_by_hospital
+from covidcxr.lung_masks import LungSegmenter
+from covidcxr.lung_report import evaluate
+from covidcxr.lungs import PREPROCESSING, export, unet
+from covidcxr.recipe import Augmentation
+from covidcxr.training_log import History, Progress
+
+RUN, HISTORY, NETWORK, MODEL, REPORT, EXAMPLES = (
+    *("run.json", "history.csv", "model.keras", "lungs.onnx", "report.json", "examples.png"),
+)
+"""Files of a run folder; beside them curves.png and, while it trains, the folder checkpoints."""
+AUGMENTATION = Augmentation(flip=True, rotation=15, translation=0.1, zoom=0.2, brightness=0.1, contrast=0.3)
+"""Wide, for the network must also find the lungs of children and of pictures cut in other ways."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a run depends on beside its data.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images a step.
+        learning_rate: Of Adam at the start; it falls to zero along a cosine.
+        seed: Decides the hospitals held out, weights, order and augmentation.
+    """
+
+    epochs: int = 30
+    batch_size: int = 8
+    learning_rate: float = 3e-3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not (self.epochs > 0 and self.batch_size > 0 and self.learning_rate > 0):
+            raise ValueError(f"Expected epochs, batch size and learning rate above 0. Received {self}.")
+
+
+def train(root: Path, out: Path, settings: Settings) -> dict[str, Any]:
+    """Train, export and test the lung network.
+
+    Args:
+        root: Folder with the collections in their published layouts, and the masks; see covidcxr.lung_data.
+        out: Run folder: new, empty, or one of the same settings and data to go on with.
+        settings: What the run depends on beside its data.
+
+    Returns:
+        What report.json holds.
+
+    Raises:
+        ManifestError: There are no pairs or too few hospitals.
+        RecipeError: The folder holds another run.
+        ArtifactError: The exported file differs from Keras.
+    """
+    known, unseen = split_by_hospital(find_pairs(root), seed=settings.seed)
+    data_hash = pairs_hash(known)
+    _open_run(out, {"settings": asdict(settings), "data_hash": data_hash, "covidcxr": __version__})
+    if not (out / NETWORK).exists():
+        _fit(known, settings, out)
+    export(keras.models.load_model(out / NETWORK, compile=False), out / MODEL, data_hash=data_hash)
+    report = evaluate(LungSegmenter.load(out / MODEL), known, unseen, out / EXAMPLES, seed=settings.seed)
+    report |= {"settings": asdict(settings), "data_hash": data_hash}
+    (out / REPORT).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    return report
+
+
+def _open_run(out: Path, depends: dict[str, Any]) -> None:
+    """Write what the run depends on, or check it against what the folder holds."""
+    if (out / RUN).exists():
+        found = json.loads((out / RUN).read_text("utf-8"))
+        if found != depends:
+            raise RecipeError(f"Expected a new folder, or a run of {depends}. Received {out} with {found}.")
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    if any(out.iterdir()):
+        raise RecipeError(f"Expected a new or empty run folder. Received {out} with other files in it.")
+    (out / RUN).write_text(json.dumps(depends, indent=2) + "\n", "utf-8")
+
+
+def _fit(pairs: Sequence[LungPair], settings: Settings, out: Path) -> None:
+    keras.utils.set_random_seed(settings.seed)
+    tf.config.experimental.enable_op_determinism()
+    images, masks = load_pairs(pairs, PREPROCESSING)
+    batches = MaskBatches(images, masks, batch_size=settings.batch_size, seed=settings.seed, augmentation=AUGMENTATION)
+    steps = len(batches) * settings.epochs
+    model = unet()
+    rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
+    model.compile(optimizer=keras.optimizers.Adam(rate), loss=lung_loss, metrics=["accuracy"])
+    progress = Progress(total=steps)
+    callbacks = [
+        keras.callbacks.BackupAndRestore(out / "checkpoints", double_checkpoint=True, delete_checkpoint=False),
+        keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: setattr(batches, "epoch", epoch)),
+        progress.phase(0),
+        History(out / HISTORY, out / "curves.png").phase(0),
+        keras.callbacks.TerminateOnNaN(),
+    ]
+    model.fit(batches.dataset(), epochs=settings.epochs, callbacks=callbacks, shuffle=False, verbose=0)
+    progress.close()
+    partial = out / f"partial-{NETWORK}"
+    model.save(partial)
+    partial.replace(out / NETWORK)
+    shutil.rmtree(out / "checkpoints")
+
+
+def lung_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    """Cross-entropy, which gives probabilities, plus soft Dice of every image, which weighs small lungs like large.
+
+    Args:
+        y_true: float32, shape (n, size, size, 1), 0..1.
+        y_pred: The same for the network's answer.
+
+    Returns:
+        float32, shape (n,).
+    """
+    entropy = tf.reduce_mean(keras.losses.binary_crossentropy(y_true, y_pred), axis=(1, 2))
+    return entropy + keras.losses.dice(y_true, y_pred, axis=(1, 2, 3))
