@@ -1,7 +1,7 @@
 """Random changes of training images: one resampling for all of the geometry, then the grey values."""
 
+import keras
 import numpy as np
-from keras import ops
 from numpy.typing import NDArray
 
 from covidcxr.recipe import Augmentation
@@ -26,7 +26,8 @@ def augmented(images: NDArray[np.uint8], augmentation: Augmentation, rng: np.ran
     brightness = 255 * rng.uniform(-augmentation.brightness, augmentation.brightness, (count, 1, 1, 1))
     contrast = 1 + rng.uniform(-augmentation.contrast, augmentation.contrast, (count, 1, 1, 1))
     if augmentation.moves:
-        moved = ops.image.affine_transform(images.astype(np.float32), maps, "bilinear", "nearest")
+        with keras.device("cpu:0"):  # a GPU has the network to compute, and the same pictures come out everywhere
+            moved = keras.ops.image.affine_transform(images.astype(np.float32), maps, "bilinear", "nearest")
         values = np.asarray(moved)
     else:
         values = images.astype(np.float32)

@@ -10,29 +10,41 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 
 from covidcxr import __version__
 from covidcxr.dataset import Batches, balanced_weights, class_indices, load_images
 from covidcxr.errors import RecipeError
+from covidcxr.machine import Machine, compute_exactly
 from covidcxr.manifest import Record
 from covidcxr.models import build
 from covidcxr.recipe import Phase, Recipe, parse_recipe
+from covidcxr.scoring import Scores, write_scores
 from covidcxr.selection import Parts, split_parts
 from covidcxr.training_log import EpochSeed, History, Progress
 
 RECIPE, RUN, PARTS, HISTORY, MODEL = "recipe.toml", "run.json", "parts.csv", "history.csv", "model.keras"
 """Files of a run folder; beside them curves.png and the folder checkpoints."""
+VALIDATION = "validation.csv"
+"""Further file of a run with validation groups: what the trained network says of them, see covidcxr.calibration."""
 
 
-def train(records: Sequence[Record], recipe_text: str, out: Path) -> None:
+def train(
+    records: Sequence[Record],
+    recipe_text: str,
+    out: Path,
+    *,
+    machine: Machine = Machine(),  # noqa: B008 - frozen
+    cache: Path | None = None,
+) -> None:
     """Train a recipe.
 
     Args:
         records: The manifest; of it, the records with split ``train`` that the recipe selects.
         recipe_text: The recipe as TOML.
-        out: Run folder: new, empty, or one of the same recipe and data to go on with.
+        out: Run folder: new, empty, or one of the same recipe, data and machine settings to go on with.
+        machine: How the run uses the machine.
+        cache: Folder of decoded images, see covidcxr.image_cache; None decodes them anew.
 
     Raises:
         RecipeError: The recipe is not valid, or the folder holds another run.
@@ -40,33 +52,48 @@ def train(records: Sequence[Record], recipe_text: str, out: Path) -> None:
     """
     recipe = parse_recipe(recipe_text, "recipe")
     parts = split_parts(records, recipe)
-    _open_run(out, recipe_text, recipe, parts)
+    _open_run(out, recipe_text, recipe, parts, machine)
     if (out / MODEL).exists():
         return
     keras.utils.set_random_seed(recipe.training.seed)
-    tf.config.experimental.enable_op_determinism()
-    model = build(
-        recipe.model.architecture,
-        size=recipe.preprocessing.size,
-        classes=len(recipe.labels),
-        weights=recipe.model.weights,
-        dropout=recipe.model.dropout,
-    )
-    batches, validation = _batches(parts.train, recipe, training=True), None
+    compute_exactly()
+    with machine.precision(), machine.strategy().scope():
+        model = make_network(recipe, recipe.model.weights)
+    batches, validation = make_batches(parts.train, recipe, training=True, cache=cache), None
     if parts.validation:
-        validation = _batches(parts.validation, recipe, training=False)
+        validation = make_batches(parts.validation, recipe, training=False, cache=cache)
     _fit(model, recipe, batches, validation, out)
+    trained = make_network(recipe, None)  # in float32 on one device, whatever the machine settings
+    trained.set_weights(model.get_weights())
+    if validation:  # before the network: a finished run always has it
+        write_scores(_validation_scores(trained, recipe, parts.validation, validation), out / VALIDATION)
     partial = out / f"partial-{MODEL}"
-    model.save(partial)
+    trained.save(partial)
     partial.replace(out / MODEL)
     shutil.rmtree(out / "checkpoints")
 
 
-def _open_run(out: Path, text: str, recipe: Recipe, parts: Parts) -> None:
+def make_network(recipe: Recipe, weights: str | None) -> keras.Model:
+    """Build the network of a recipe with ``weights``; see covidcxr.models.build."""
+    return build(
+        recipe.model.architecture,
+        size=recipe.preprocessing.size,
+        classes=len(recipe.labels),
+        weights=weights,
+        dropout=recipe.model.dropout,
+    )
+
+
+def _open_run(out: Path, text: str, recipe: Recipe, parts: Parts, machine: Machine) -> None:
     """Write what the run depends on, or check it against what the folder holds."""
-    depends = {"recipe": recipe.name, "data_hash": parts.training_hash, "covidcxr": __version__}
+    depends = {
+        "recipe": recipe.name,
+        "data_hash": parts.training_hash,
+        "covidcxr": __version__,
+        "machine": machine.to_dict(),
+    }
     if (out / RUN).exists():
-        found = json.loads((out / RUN).read_text("utf-8"))
+        found = {"machine": Machine().to_dict()} | json.loads((out / RUN).read_text("utf-8"))
         if (out / RECIPE).read_text("utf-8") != text or any(found[key] != depends[key] for key in depends):
             raise RecipeError(f"Expected a new folder, or a run of {depends} with the same recipe. Received {out}.")
         return
@@ -80,18 +107,20 @@ def _open_run(out: Path, text: str, recipe: Recipe, parts: Parts) -> None:
         "seed": recipe.training.seed,
         "labels": recipe.labels,
         "images": {"train": len(parts.train), "validation": len(parts.validation)},
+        "devices": machine.names(),
         "python": platform.python_version(),
         **{package: version(package) for package in ("tensorflow", "keras", "numpy", "pillow")},
     }
     (out / RUN).write_text(json.dumps(depends | environment, indent=2) + "\n", "utf-8")
 
 
-def _batches(records: Sequence[Record], recipe: Recipe, *, training: bool) -> Batches:
+def make_batches(records: Sequence[Record], recipe: Recipe, *, training: bool, cache: Path | None = None) -> Batches:
+    """Decode the images of a recipe's records; in training, batches are shuffled, augmented and weighted as it says."""
     y_true = class_indices(records, recipe.labels)
     weighted = training and recipe.training.class_weights
     weights: NDArray[np.float32] = np.ones(len(records), np.float32)
     return Batches(
-        load_images(records, recipe.preprocessing),
+        load_images(records, recipe.preprocessing, cache),
         y_true,
         balanced_weights(y_true, len(recipe.labels)) if weighted else weights,
         batch_size=recipe.training.batch_size,
@@ -103,11 +132,13 @@ def _batches(records: Sequence[Record], recipe: Recipe, *, training: bool) -> Ba
 def _fit(model: keras.Model, recipe: Recipe, batches: Batches, validation: Batches | None, out: Path) -> None:
     phases = recipe.training.phases
     history = History(out / HISTORY, out / "curves.png")
+    replicas = model.distribute_strategy.num_replicas_in_sync
     progress = Progress(total=len(batches) * sum(phase.epochs for phase in phases))
     first = 0
     for number, phase in enumerate(phases):
         set_trainable(model, phase.trainable)
-        _compile(model, phase, steps=len(batches))
+        with model.distribute_strategy.scope():
+            compile_phase(model, phase, steps=len(batches))
         callbacks = [
             keras.callbacks.BackupAndRestore(
                 out / "checkpoints" / f"phase{number}", double_checkpoint=True, delete_checkpoint=False
@@ -118,8 +149,8 @@ def _fit(model: keras.Model, recipe: Recipe, batches: Batches, validation: Batch
             keras.callbacks.TerminateOnNaN(),
         ]
         model.fit(
-            batches.dataset(),
-            validation_data=validation.dataset() if validation else None,
+            batches.dataset(replicas),
+            validation_data=validation.dataset(replicas) if validation else None,
             epochs=phase.epochs,
             callbacks=callbacks,
             shuffle=False,
@@ -127,6 +158,19 @@ def _fit(model: keras.Model, recipe: Recipe, batches: Batches, validation: Batch
         )
         first += phase.epochs
     progress.close()
+
+
+def _validation_scores(model: keras.Model, recipe: Recipe, records: list[Record], batches: Batches) -> Scores:
+    y_score = np.asarray(model.predict(batches.dataset(), verbose=0), np.float64)
+    if y_score.shape[1] == 1:  # a sigmoid gives the second class alone
+        y_score = np.hstack([1 - y_score, y_score])
+    return Scores(
+        records=records,
+        labels=recipe.labels,
+        y_true=class_indices(records, recipe.labels),
+        y_score=y_score,
+        groups=np.array([record.group for record in records]),
+    )
 
 
 def set_trainable(model: keras.Model, first: str) -> None:
@@ -147,7 +191,8 @@ def set_trainable(model: keras.Model, first: str) -> None:
         layer.trainable = place >= start and not frozen_norm
 
 
-def _compile(model: keras.Model, phase: Phase, *, steps: int) -> None:
+def compile_phase(model: keras.Model, phase: Phase, *, steps: int) -> None:
+    """Give the network the optimizer and the loss of a phase with so many steps an epoch; ``set_trainable`` first."""
     rate: float | keras.optimizers.schedules.LearningRateSchedule = phase.learning_rate
     if phase.decay:
         rate = keras.optimizers.schedules.CosineDecay(phase.learning_rate, steps * phase.epochs)

@@ -5,7 +5,7 @@ from keras import layers
 
 
 def classification_head(features: keras.KerasTensor, *, classes: int, dropout: float) -> keras.KerasTensor:
-    """Global average pooling, dropout and one dense layer with softmax (Zhou et al. 2016).
+    """Global average pooling, dropout and one dense layer with softmax (Zhou et al. 2016), which is always float32.
 
     Args:
         features: float32, shape (N, h, w, channels).
@@ -15,5 +15,5 @@ def classification_head(features: keras.KerasTensor, *, classes: int, dropout: f
     Returns:
         float32, shape (N, classes), sums to 1.
     """
-    pooled = layers.GlobalAveragePooling2D(name="pool")(features)
-    return layers.Dense(classes, activation="softmax", name="head")(layers.Dropout(dropout)(pooled))
+    pooled = layers.Dropout(dropout)(layers.GlobalAveragePooling2D(name="pool")(features))
+    return layers.Dense(classes, activation="softmax", dtype="float32", name="head")(pooled)

@@ -34,4 +34,5 @@ def seed_cnn(*, size: int, classes: int, weights: str | None, dropout: float) ->
         x = layers.Conv2D(filters, 3, activation="relu")(x)
         x = layers.Dropout(0.25)(layers.MaxPooling2D()(x))
     x = layers.Dense(64, activation="relu")(layers.Flatten()(x))
-    return keras.Model(image, layers.Dense(1, activation="sigmoid")(layers.Dropout(0.5)(x)), name="seed_cnn")
+    probability = layers.Dense(1, activation="sigmoid", dtype="float32")(layers.Dropout(0.5)(x))
+    return keras.Model(image, probability, name="seed_cnn")
