@@ -3,6 +3,7 @@
 import hashlib
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES, Artifact
+from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES, Artifact, OperatingPoint, PointName
 from covidcxr.images import Preprocessing
 from covidcxr.labels import LABELS, Label
 from covidcxr.manifest import Record, Split, View
@@ -41,7 +42,8 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model file with the whole contract and a network whose answers are plain to see.
 
     The covid map is the brightness (0..1) of each 32 px cell above 0.5, the normal map its negative, the pneumonia map
-    zero; probabilities are the softmax of the maps' means: a bright image is covid, a dark one normal.
+    zero; probabilities are the softmax of the maps' means: a bright image is covid, a dark one normal. Covid has 0.33
+    at a brightness of 0.5, between its two operating points.
     """
     weights = np.array([[-1.0, 0.0, 1.0]], np.float32).T.reshape(3, 1, 1, 1)
     bias = np.array([0.5, 0.0, -0.5], np.float32)
@@ -81,9 +83,30 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         created="2026-01-01",
         licence="Apache-2.0",
         intended_use="Tests only.",
+        operating_points=(
+            operating_point(PointName.SCREENING, threshold=0.3, sensitivity=0.96, specificity=0.7),
+            operating_point(PointName.BALANCED, threshold=0.36, sensitivity=0.85, specificity=0.9),
+        ),
     )
     helper.set_model_props(model, artifact.to_metadata())
     path = tmp_path_factory.mktemp("model") / "brightness.onnx"
+    onnx.save(model, path)
+    return path
+
+
+def operating_point(name: PointName, **shares: float) -> OperatingPoint:
+    """Return an operating point as a model file has it."""
+    intervals = {"sensitivity_interval": (0.8, 0.99), "specificity_interval": (0.6, 0.95)}
+    return OperatingPoint(name=name, images=100, groups=90, **shares, **intervals)
+
+
+@pytest.fixture(scope="session")
+def plain_model_file(model_file: Path) -> Path:
+    """Return the tiny model without operating points."""
+    model = onnx.load(model_file)
+    artifact = Artifact.from_metadata({entry.key: entry.value for entry in model.metadata_props}, str(model_file))
+    helper.set_model_props(model, replace(artifact, operating_points=()).to_metadata())
+    path = model_file.with_name("plain.onnx")
     onnx.save(model, path)
     return path
 

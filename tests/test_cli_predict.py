@@ -55,10 +55,12 @@ def test_json(predict, folder, predictor):
     assert list(broken) == ["path", "error"]
     assert "0 bytes" in broken["error"]
     for item in scored:
-        assert list(item) == ["path", "label", "probabilities", "abstained", "reason", "flags", "model"]
+        keys = ["path", "label", "probabilities", "operating_points", "abstained", "reason", "flags", "model"]
+        assert list(item) == keys
         expected = predictor.predict(read_image(folder / item["path"])).to_dict(item["path"])
         assert item == {**expected, "probabilities": pytest.approx(expected["probabilities"], abs=1e-5)}
     assert [item["label"] for item in scored] == ["normal", "covid", None]
+    assert [item["operating_points"].get("balanced", {}).get("positive") for item in scored] == [False, True, None]
     assert (scored[2]["abstained"], scored[2]["reason"]) == (True, UNIFORM)
 
 
@@ -70,10 +72,14 @@ def test_csv(predict, folder, predictor):
     assert "3 images scored, 3 errors" in result.stdout
     with target.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert ",".join(rows[0]) == "path,label,normal,pneumonia,covid,abstained,reason,flags,model,error"
+    assert (
+        ",".join(rows[0]) == "path,label,normal,pneumonia,covid,screening,balanced,abstained,reason,flags,model,error"
+    )
     by_path = {row["path"]: row for row in rows}
     assert by_path["xrays/dark.png"]["label"] == "normal"
     assert by_path["xrays/dark.png"]["abstained"] == "false"
+    calls = [[row["screening"], row["balanced"]] for row in by_path.values() if row["model"]]
+    assert calls == [["false", "false"], ["true", "true"], ["", ""]]
     assert by_path["xrays/dark.png"]["model"] == predictor.model
     assert sum(float(by_path["xrays/dark.png"][name]) for name in ("normal", "pneumonia", "covid")) == pytest.approx(1)
     assert by_path["xrays/uniform.bmp"]["reason"] == UNIFORM
@@ -82,6 +88,14 @@ def test_csv(predict, folder, predictor):
         assert reason in by_path[path]["error"]
         assert not any(value for key, value in by_path[path].items() if key not in ("path", "error"))
     assert not list(folder.glob("*.part"))
+
+
+def test_csv_of_a_model_without_operating_points(folder, plain_model_file):
+    arguments = ["predict", "xrays/dark.png", "notes.txt", "--csv", "out.csv", "--model", str(plain_model_file)]
+    assert CliRunner().invoke(cli, arguments).exit_code == 1
+    head, *rows = csv.reader(Path("out.csv").read_text(encoding="utf-8").splitlines())
+    assert head == ["path", "label", "normal", "pneumonia", "covid", "abstained", "reason", "flags", "model", "error"]
+    assert [len(row) for row in rows] == [len(head)] * 2
 
 
 def test_table(predict, folder):

@@ -1,3 +1,5 @@
+import csv
+
 import keras
 import numpy as np
 import onnxruntime as ort
@@ -5,14 +7,15 @@ import pytest
 import tensorflow as tf
 
 from conftest import small_recipe
-from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES
+from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES, PointName
+from covidcxr.calibration import tempered
 from covidcxr.errors import ArtifactError
 from covidcxr.export import TOLERANCE, export, parity, serving_model
 from covidcxr.images import read_image
 from covidcxr.labels import LABELS, Label
 from covidcxr.models import build
 from covidcxr.predictor import Predictor
-from covidcxr.training import load_run, train
+from covidcxr.training import VALIDATION, load_run, train
 
 THREE = small_recipe(
     architecture="efficientnet_lite0",
@@ -101,6 +104,64 @@ def test_a_file_that_differs_is_noticed(run, monkeypatch, tmp_path):
     with pytest.raises(ArtifactError, match="equal Keras"):
         export(run, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture(scope="module")
+def calibrated(records, tmp_path_factory):
+    out = tmp_path_factory.mktemp("calibrated") / "run"
+    train(records, THREE.replace("validation_folds = 0", "validation_folds = 3"), out)
+    export(out, out.with_suffix(".onnx"))
+    return out
+
+
+def test_the_temperature_of_the_validation_groups_is_in_the_graph(calibrated, records):
+    predictor = Predictor.load(calibrated.with_suffix(".onnx"))
+    temperature = predictor.artifact.temperature
+    assert abs(temperature - 1) > 0.01, "a test of nothing"
+    with (calibrated / VALIDATION).open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    path = {record.id: record.path for record in records}
+    predictions = predictor.predict_many([read_image(path[row["id"]]) for row in rows])
+    received = np.array([list(prediction.probabilities.values()) for prediction in predictions])
+    untempered = np.array([[float(row[label]) for label in LABELS] for row in rows])
+    assert np.abs(received - tempered(untempered, temperature)).max() <= TOLERANCE
+    screening, balanced = predictor.artifact.operating_points
+    assert (screening.name, balanced.name) == (PointName.SCREENING, PointName.BALANCED)
+    assert screening.images == screening.groups == len(rows)
+    found = [
+        p.operating_points["screening"].positive for p, row in zip(predictions, rows, strict=True) if is_covid(row)
+    ]
+    assert np.mean(found) == screening.sensitivity >= 0.95
+
+
+def is_covid(row):
+    return row["y_true"] == Label.COVID
+
+
+def test_without_validation_groups_nothing_is_added(run):
+    artifact = Predictor.load(run.with_suffix(".onnx")).artifact
+    assert not (run / VALIDATION).exists()
+    assert (artifact.temperature, artifact.operating_points) == (1.0, ())
+
+
+@pytest.mark.parametrize("architecture", ["efficientnet_lite0", "seed_cnn"])
+def test_the_serving_model_divides_the_scores_by_the_temperature(architecture):
+    """With softmax and with a sigmoid; and the map keeps its mean, the score before softmax."""
+    model = build(architecture, size=64, classes=2, weights=None, dropout=0)
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (3, 64, 64, 1), np.uint8)
+    model.layers[-1].set_weights([rng.normal(0, 0.5, weights.shape) for weights in model.layers[-1].get_weights()])
+    before = serving_model(model)(images, training=False)[PROBABILITIES].numpy()
+    outputs = serving_model(model, temperature=2.5)(images, training=False)
+    after = outputs[PROBABILITIES].numpy()
+    assert np.abs(before - after).max() > 1e-3
+    assert after == pytest.approx(tempered(before.astype(np.float64), 2.5), abs=1e-5)
+    assert np.array_equal(serving_model(model)(images, training=False)[PROBABILITIES], before), (
+        "the model is left alone"
+    )
+    if ACTIVATION_MAP in outputs:
+        scores = outputs[ACTIVATION_MAP].numpy().mean(axis=(1, 2))
+        assert tempered(np.exp(scores.astype(np.float64)), 1) == pytest.approx(after, abs=1e-5)
 
 
 def test_order_of_labels_is_that_of_the_columns(run, records):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from covidcxr.artifact import PointName
 from covidcxr.errors import ArtifactError
 from covidcxr.labels import Label
 from covidcxr.predictor import UNIFORM, Predictor
@@ -30,6 +31,24 @@ def test_map_lies_where_the_evidence_is(predictor):
     assert prediction.label is Label.NORMAL
 
 
+@pytest.mark.parametrize(("grey", "positive"), [(40, (False, False)), (128, (True, False)), (230, (True, True))])
+def test_operating_points_say_on_which_side_an_image_lies(predictor, grey, positive):
+    prediction = predictor.predict(np.tile(np.array([[grey, grey + 1]], np.uint8), (60, 40)))
+    screening, balanced = prediction.operating_points[PointName.SCREENING], prediction.operating_points["balanced"]
+    assert (screening.threshold, balanced.threshold) == (0.3, 0.36)
+    assert (screening.positive, balanced.positive) == positive
+    assert prediction.to_dict("a.png")["operating_points"] == {
+        "screening": {"threshold": 0.3, "positive": positive[0]},
+        "balanced": {"threshold": 0.36, "positive": positive[1]},
+    }
+
+
+def test_a_model_without_operating_points_gives_none(plain_model_file):
+    prediction = Predictor.load(plain_model_file).predict(np.tile(np.array([[40, 90]], np.uint8), (60, 40)))
+    assert prediction.label is Label.NORMAL
+    assert prediction.to_dict("a.png")["operating_points"] == {}
+
+
 def test_a_batch_equals_single_images(predictor):
     images = [np.random.default_rng(i).integers(0, 255, (90 + i, 100), np.uint8) for i in range(5)]
     batch = predictor.predict_many(images)
@@ -44,6 +63,7 @@ def test_a_uniform_image_is_declined(predictor):
     assert prediction.abstained
     assert prediction.label is None
     assert prediction.reason == UNIFORM
+    assert prediction.to_dict("a.png")["operating_points"] == {}
 
 
 def test_a_file_without_the_contract_is_refused(tmp_path):

@@ -11,9 +11,12 @@ import pandas as pd
 import pytest
 
 from conftest import small_recipe
+from covidcxr.dataset import load_images
 from covidcxr.errors import RecipeError
 from covidcxr.manifest import write_manifest
-from covidcxr.training import HISTORY, MODEL, load_run, set_trainable, train
+from covidcxr.scoring import read_scores
+from covidcxr.selection import split_parts
+from covidcxr.training import HISTORY, MODEL, VALIDATION, load_run, set_trainable, train
 
 COVIDCXR = Path(sys.executable).with_name("covidcxr")
 LONG = small_recipe(phases='{ trainable = "all", epochs = 12, learning_rate = 1e-3 }')
@@ -41,6 +44,7 @@ def test_a_run_folder_holds_what_the_run_depends_on(finished):
     assert list(history["epoch"]) == list(range(1, 13))
     assert history["loss"].between(0, 10).all()
     assert not (finished / "checkpoints").exists()
+    assert not (finished / VALIDATION).exists(), "it has no validation groups"
 
 
 @pytest.mark.slow
@@ -86,6 +90,34 @@ def test_a_folder_of_another_run_is_refused(records, finished, tmp_path):
     assert (tmp_path / "letter.txt").read_text() == "mine"
     with pytest.raises(RecipeError, match=r"without run\.json"):
         load_run(tmp_path)
+
+
+def test_what_the_network_says_of_the_validation_groups_is_kept(records, tmp_path):
+    train(records, small_recipe(folds=4), tmp_path)
+    model, recipe = load_run(tmp_path)
+    validation = split_parts(records, recipe).validation
+    kept = read_scores(tmp_path / VALIDATION, validation)
+    covid = model.predict(load_images(validation, recipe.preprocessing), verbose=0)[:, 0]
+    assert kept.labels == recipe.labels
+    assert kept.y_score == pytest.approx(np.column_stack([1 - covid, covid]), abs=1e-6)
+    table = pd.read_csv(tmp_path / VALIDATION)
+    assert list(table["group"]) == [record.group for record in validation]
+    assert list(table["source"]) == [record.source for record in validation]
+    assert list(table["y_true"]) == [record.label for record in validation]
+
+
+def test_a_finished_run_has_them(records, tmp_path, monkeypatch):
+    def full_disk(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("covidcxr.training.write_scores", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        train(records, small_recipe(folds=4), tmp_path)
+    assert not (tmp_path / MODEL).exists()
+    monkeypatch.undo()
+    train(records, small_recipe(folds=4), tmp_path)
+    assert (tmp_path / VALIDATION).exists()
+    assert (tmp_path / MODEL).exists()
 
 
 def test_phases_train_the_layers_they_name(records, tmp_path):

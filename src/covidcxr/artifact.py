@@ -3,7 +3,8 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from enum import StrEnum
+from typing import Any, Self
 
 from covidcxr.errors import ArtifactError
 from covidcxr.images import Preprocessing
@@ -17,6 +18,60 @@ PROBABILITIES = "probabilities"
 ACTIVATION_MAP = "activation_map"
 """Graph output: float32 (N, h, w, classes), the class activation map of every class, unscaled; absent in networks
 whose head allows none (Zhou et al. 2016 needs global average pooling and one dense layer)."""
+
+
+class PointName(StrEnum):
+    """The operating points that a model can have."""
+
+    SCREENING = "screening"
+    """Misses few: the largest threshold that finds at least 95 % of the validation images with COVID-19."""
+    BALANCED = "balanced"
+    """The largest sum of sensitivity and specificity (Youden 1950)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperatingPoint:
+    """A threshold on the probability of COVID-19, and what it did on the validation images that it was chosen on.
+
+    Attributes:
+        name: Which one.
+        threshold: An image is positive if its probability of COVID-19 is at least this, 0..1.
+        sensitivity: Share of the validation images with COVID-19 that are positive, 0..1.
+        sensitivity_interval: Ends of its 95 % interval, by bootstrap over groups.
+        specificity: Share of the other validation images that are not positive, 0..1.
+        specificity_interval: Ends of its 95 % interval.
+        images: Number of validation images.
+        groups: Number of their groups: patients joined with their near-duplicates.
+    """
+
+    name: PointName
+    threshold: float
+    sensitivity: float
+    sensitivity_interval: tuple[float, float]
+    specificity: float
+    specificity_interval: tuple[float, float]
+    images: int
+    groups: int
+
+    def __post_init__(self) -> None:
+        shares = {
+            "threshold": [self.threshold],
+            "sensitivity": [self.sensitivity, *self.sensitivity_interval],
+            "specificity": [self.specificity, *self.specificity_interval],
+        }
+        for name, values in shares.items():
+            if not all(0 <= value <= 1 for value in values):
+                raise ValueError(f"Expected a {name} in 0..1. Received {values}.")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Return the point whose ``dataclasses.asdict`` went through JSON, which knows neither enums nor tuples.
+
+        Raises:
+            ValueError, KeyError, TypeError: Not such a point.
+        """
+        intervals = {name: tuple(values[name]) for name in ("sensitivity_interval", "specificity_interval")}
+        return cls(**{**values, **intervals, "name": PointName(values["name"])})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +88,8 @@ class Artifact:
         created: Date of the export, ISO 8601.
         licence: Licence of the weights.
         intended_use: One sentence for every place that shows a prediction.
+        temperature: What the graph divides the scores before softmax by, above 0 (Guo et al. 2017); 1 changes nothing.
+        operating_points: Thresholds on the probability of COVID-19; empty in models without validation groups.
     """
 
     name: str
@@ -44,7 +101,15 @@ class Artifact:
     created: str
     licence: str
     intended_use: str
+    temperature: float = 1.0
+    operating_points: tuple[OperatingPoint, ...] = ()
     schema: int = field(default=1)
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"Expected a temperature above 0. Received {self.temperature!r}.")
+        if self.operating_points and Label.COVID not in self.labels:
+            raise ValueError(f"Expected no operating points without the class covid. Received {self.labels}.")
 
     def to_metadata(self) -> dict[str, str]:
         """Return the metadata properties to store in the ONNX file."""
@@ -65,6 +130,8 @@ class Artifact:
                 raise ValueError(f"schema {values['schema']}, this version reads schema 1")
             values["labels"] = tuple(Label(label) for label in values["labels"])
             values["preprocessing"] = Preprocessing(**values["preprocessing"])
+            points = values.get("operating_points", ())
+            values["operating_points"] = tuple(OperatingPoint.from_dict(point) for point in points)
             return cls(**values)
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"Expected valid covidcxr metadata in {path}. Received: {error!r}") from error

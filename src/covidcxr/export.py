@@ -14,8 +14,9 @@ from keras import layers
 
 from covidcxr import DISCLAIMER, __version__
 from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES, Artifact
+from covidcxr.calibration import Calibration, calibrate
 from covidcxr.errors import ArtifactError
-from covidcxr.training import RECIPE, load_run, read_run
+from covidcxr.training import RECIPE, VALIDATION, load_run, read_run
 
 OPSET = 18
 TOLERANCE = 1e-5
@@ -27,6 +28,8 @@ WEIGHTS_LICENCE = "Apache-2.0; trained on collections with their own terms, see 
 def export(run: Path, out: Path) -> None:
     """Export a finished run and check the file against Keras.
 
+    A run with validation groups is calibrated on them; one without is exported as it is.
+
     Args:
         run: Folder of ``covidcxr train``.
         out: The ONNX file to write; it appears only when it has passed the check.
@@ -36,7 +39,8 @@ def export(run: Path, out: Path) -> None:
         ArtifactError: The file differs from Keras by more than TOLERANCE.
     """
     model, recipe = load_run(run)
-    serving = serving_model(model)
+    calibration = calibrate(run / VALIDATION) if (run / VALIDATION).exists() else Calibration()
+    serving = serving_model(model, temperature=calibration.temperature)
     proto = convert(serving, recipe.preprocessing.size)
     artifact = Artifact(
         name=f"covidcxr-{recipe.name}",
@@ -48,6 +52,8 @@ def export(run: Path, out: Path) -> None:
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         licence=WEIGHTS_LICENCE,
         intended_use=DISCLAIMER,
+        temperature=calibration.temperature,
+        operating_points=calibration.operating_points,
     )
     onnx.helper.set_model_props(proto, artifact.to_metadata())
     partial = out.with_name(out.name + ".part")
@@ -59,21 +65,29 @@ def export(run: Path, out: Path) -> None:
     partial.replace(out)
 
 
-def serving_model(model: keras.Model) -> keras.Model:
+def serving_model(model: keras.Model, *, temperature: float = 1.0) -> keras.Model:
     """Return the model as served: ``probabilities`` of all classes, and the ``activation_map`` where the head allows.
 
-    The map of a class is the dense layer's weights of that class applied at every place of the last features, so its
-    mean over all places is the class's score before softmax (Zhou et al. 2016).
+    The last layer's weights and bias are divided by the temperature, which divides the scores before softmax or sigmoid
+    and costs nothing. The map of a class is those weights and bias of that class applied at every place of the last
+    features, so its mean over all places is the class's score before softmax, temperature included (Zhou et al. 2016).
+
+    Args:
+        model: A trained network of covidcxr.models; it is left as it is.
+        temperature: Above 0; 1 changes nothing.
 
     Returns:
         Model from uint8 (N, size, size, 1) to a dict of float32 arrays; see covidcxr.artifact.
     """
-    probabilities = model.output
+    last = model.layers[-1]
+    kernel, bias = (weights / np.float32(temperature) for weights in last.get_weights())
+    head = layers.Dense.from_config(last.get_config())
+    probabilities = head(last.input)
+    head.set_weights([kernel, bias])
     if probabilities.shape[-1] == 1:
         probabilities = layers.Concatenate(name=PROBABILITIES)([1.0 - probabilities, probabilities])
     outputs = {PROBABILITIES: probabilities}
     if "pool" in {layer.name for layer in model.layers}:
-        kernel, bias = model.get_layer("head").get_weights()
         convolution = layers.Conv2D(kernel.shape[1], 1, name=ACTIVATION_MAP)
         outputs[ACTIVATION_MAP] = convolution(model.get_layer("pool").input)
         convolution.set_weights([kernel[np.newaxis, np.newaxis], bias])

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES, Artifact
+from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES, Artifact, PointName
 from covidcxr.errors import ArtifactError
 from covidcxr.images import Grey
 from covidcxr.labels import Label
@@ -34,12 +34,26 @@ class ActivationMap:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Call:
+    """On which side of an operating point an image lies.
+
+    Attributes:
+        threshold: Of the operating point, 0..1.
+        positive: Whether the probability of COVID-19 is at least the threshold.
+    """
+
+    threshold: float
+    positive: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
     """What the model says about one image.
 
     Attributes:
         label: Most probable class, None if the model abstained.
         probabilities: Probability of every class of the model, 0..1, sum 1.
+        operating_points: Call at every operating point of the model; empty in models without any and in abstentions.
         abstained: Whether the model declines to answer.
         reason: Why it declined, in plain words; None if it answered.
         flags: What to know before using the number.
@@ -49,6 +63,7 @@ class Prediction:
 
     label: Label | None
     probabilities: dict[Label, float]
+    operating_points: dict[PointName, Call]
     abstained: bool
     reason: str | None
     flags: tuple[str, ...]
@@ -61,6 +76,7 @@ class Prediction:
             "path": path,
             "label": self.label,
             "probabilities": {str(label): value for label, value in self.probabilities.items()},
+            "operating_points": {str(name): asdict(call) for name, call in self.operating_points.items()},
             "abstained": self.abstained,
             "reason": self.reason,
             "flags": list(self.flags),
@@ -130,6 +146,7 @@ class Predictor:
     ) -> Prediction:
         uniform = bool(grey.min() == grey.max())
         best = int(probabilities.argmax())
+        by_label = dict(zip(self.artifact.labels, map(float, probabilities), strict=True))
         activation_map = None
         if class_maps is not None and not uniform:
             activation_map = ActivationMap(
@@ -137,13 +154,20 @@ class Predictor:
             )
         return Prediction(
             label=None if uniform else self.artifact.labels[best],
-            probabilities=dict(zip(self.artifact.labels, map(float, probabilities), strict=True)),
+            probabilities=by_label,
+            operating_points={} if uniform else self._calls(by_label),
             abstained=uniform,
             reason=UNIFORM if uniform else None,
             flags=(),
             model=self.model,
             activation_map=activation_map,
         )
+
+    def _calls(self, probabilities: dict[Label, float]) -> dict[PointName, Call]:
+        return {
+            point.name: Call(threshold=point.threshold, positive=probabilities[Label.COVID] >= point.threshold)
+            for point in self.artifact.operating_points
+        }
 
 
 def _unit_range(values: NDArray[np.float32]) -> NDArray[np.float32]:

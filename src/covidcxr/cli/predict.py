@@ -17,6 +17,7 @@ from covidcxr import DISCLAIMER
 from covidcxr.errors import ImageError
 
 if TYPE_CHECKING:
+    from covidcxr.artifact import PointName
     from covidcxr.images import Grey
     from covidcxr.inputs import Input
     from covidcxr.labels import Label
@@ -170,25 +171,29 @@ def _json_list() -> Iterator[Write]:
 def _csv_rows(path: Path, predictor: "Predictor") -> Iterator[Write]:
     """Write rows next to the file and put them in its place when all are there; else say where they are."""
     labels = predictor.artifact.labels
+    points = [point.name for point in predictor.artifact.operating_points]
     partial = path.with_name(path.name + ".part")
     try:
         with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["path", "label", *labels, "abstained", "reason", "flags", "model", "error"])
-            yield lambda result: writer.writerow(_csv_row(result, labels))
+            writer.writerow(["path", "label", *labels, *points, "abstained", "reason", "flags", "model", "error"])
+            yield lambda result: writer.writerow(_csv_row(result, labels, points))
     except BaseException:
         click.echo(f"{partial} holds the files that are done; {path} was left as it was.", err=True)
         raise
     partial.replace(path)
 
 
-def _csv_row(result: Result, labels: "Sequence[Label]") -> list[object]:
+def _csv_row(result: Result, labels: "Sequence[Label]", points: "Sequence[PointName]") -> list[object]:
     prediction = result.prediction
     if prediction is None:
-        return [result.path, *[""] * (len(labels) + 5), result.error]
+        return [result.path, *[""] * (len(labels) + len(points) + 5), result.error]
     probabilities = [prediction.probabilities[label] for label in labels]
+    calls = [prediction.operating_points.get(point) for point in points]
+    positive = ["" if call is None else str(call.positive).lower() for call in calls]
     label, reason, flags = prediction.label or "", prediction.reason or "", "; ".join(prediction.flags)
-    return [result.path, label, *probabilities, str(prediction.abstained).lower(), reason, flags, prediction.model, ""]
+    abstained = str(prediction.abstained).lower()
+    return [result.path, label, *probabilities, *positive, abstained, reason, flags, prediction.model, ""]
 
 
 @contextmanager
