@@ -80,6 +80,7 @@ def test_p3_trains_scores_and_resumes(manifest, tmp_path, monkeypatch):
     assert row["auroc"] == pytest.approx(report["metrics"]["worst_auroc"], abs=0.2)
     assert row["training_images"] == 20
     assert "Each pair" in (tmp_path / "P3" / "report.html").read_text()
+    assert len(list((tmp_path / "P3" / "cache").rglob("*.npy"))) == row["training_images"]
 
     monkeypatch.setattr(cross_source, "_run", lambda *_: pytest.fail("a step whose result stands was run again"))
     again = CliRunner().invoke(cli, ["evaluate", "--protocol", "P3", *given], catch_exceptions=False)

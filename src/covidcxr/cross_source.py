@@ -28,6 +28,8 @@ SEED = 0
 MIN_BY_VIEW = 10
 """Images of each class below which no figure is given for a view."""
 MANIFEST, RUN, MODEL, SCORES = "manifest.csv", "run", "model.onnx", "scores.csv"
+CACHE = "cache"
+"""Folder of decoded images beside the folders of the pairs: every pair trains on many of the same pictures."""
 
 Report = dict[str, Any]
 
@@ -42,7 +44,7 @@ def leave_two_out(records: Sequence[Record], recipe: Recipe, recipe_name: str, o
         recipe: The recipe; with three classes the score is P(COVID-19) among COVID-19 and normal alone, for the test
             holds nothing else.
         recipe_name: Its name or file, as ``covidcxr train`` takes it.
-        out: Folder; one folder a pair.
+        out: Folder; one folder a pair, and the decoded images.
 
     Raises:
         CovidCxrError: A training or export failed.
@@ -54,12 +56,17 @@ def leave_two_out(records: Sequence[Record], recipe: Recipe, recipe_name: str, o
         "title": "P3: two sources never seen in training",
         "says": "For every pair, COVID-19 images of one source against normal images of another, by a model that was "
         "trained without either, its patients and its near-duplicates. This is what a hospital never seen can expect.",
-        "model": f"recipe {recipe.name}, trained once for every pair",
+        "model": trained_for_pairs(recipe.name),
         "covidcxr": __version__,
         "manifest": data_hash(records),
         "metrics": {name: value.to_dict() for name, value in low_high.items()},
         "pairs": [_row(pair, scores, fold(records, pair), recipe) for pair, scores in scored.items()],
     }
+
+
+def trained_for_pairs(recipe_name: str) -> str:
+    """Return what a report of P3 says in place of a model file."""
+    return f"recipe {recipe_name}, trained once for every pair"
 
 
 def _pair_scores(records: Sequence[Record], recipe: Recipe, recipe_name: str, pair: Pair, folder: Path) -> Scores:
@@ -71,7 +78,8 @@ def _pair_scores(records: Sequence[Record], recipe: Recipe, recipe_name: str, pa
     if scores.exists():
         return read_scores(scores, tested)
     if not model.exists():
-        _run("train", "--recipe", recipe_name, "--manifest", str(manifest), "--out", str(folder / RUN))
+        given = ["--recipe", recipe_name, "--manifest", str(manifest), "--cache", str(folder.parent / CACHE)]
+        _run("train", *given, "--out", str(folder / RUN))
         _run("export", str(folder / RUN), "--out", str(model))
     result = covid_against_normal(score(Predictor.load(model), tested))
     write_scores(result, scores)
