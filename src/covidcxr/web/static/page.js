@@ -6,6 +6,10 @@ const form = document.getElementById("drop");
 const input = document.getElementById("files");
 const results = document.getElementById("results");
 const cards = document.getElementById("cards");
+const template = document.getElementById("card").content;
+const slider = document.getElementById("prevalence-slider"); // null like the next in models without operating points
+const number = document.getElementById("prevalence");
+const points = JSON.parse(results.dataset.operatingPoints);
 const mapStyle = JSON.parse(results.dataset.mapStyle);
 const maxBytes = form.dataset.maxMb * 2 ** 20 - 4096; // the form around the file takes a few bytes as well
 
@@ -67,7 +71,7 @@ function clear() {
 class Card {
   constructor(file) {
     this.file = file;
-    this.element = document.getElementById("card").content.firstElementChild.cloneNode(true);
+    this.element = template.firstElementChild.cloneNode(true);
     this.find(".file-name").textContent = file.name;
     this.canvas = this.find("canvas");
     this.canvas.setAttribute("aria-label", `Radiograph ${file.name}`);
@@ -134,6 +138,12 @@ class Card {
       bar.querySelector(".fill").style.width = `${100 * share}%`;
       bar.classList.toggle("most", bar.dataset.label === answer.label);
     }
+    for (const [name, { positive }] of Object.entries(answer.operating_points)) {
+      const point = this.find(`.point[data-name=${name}]`);
+      point.querySelector(".side").textContent = positive ? "Above" : "Below";
+      point.classList.toggle("positive", positive);
+    }
+    this.find(".points").hidden = points.length === 0;
     const { name } = this.find(".bar.most").dataset;
     this.find(".verdict-class").textContent = name;
     if (answer.activation_map) this.showMap(answer.activation_map, name);
@@ -181,10 +191,48 @@ function item(text) {
   return element;
 }
 
-function percent(share) {
-  if (share < 0.005) return "< 1 %";
-  if (share > 0.995) return "> 99 %";
-  return `${Math.round(100 * share)} %`;
+function percent(share, digits = 0) {
+  const value = 100 * share;
+  const unit = 10 ** -digits;
+  if (value < unit / 2) return `< ${unit} %`;
+  if (value > 100 - unit / 2) return `> ${100 - unit} %`;
+  return `${value.toFixed(digits)} %`;
+}
+
+/** Bayes' rule; NaN where nobody lies on that side of the threshold. */
+function predictiveValues({ sensitivity, specificity }, share) {
+  const [found, missed] = [sensitivity * share, (1 - sensitivity) * share];
+  const [cleared, alarmed] = [specificity * (1 - share), (1 - specificity) * (1 - share)];
+  return { ppv: found / (found + alarmed), npv: cleared / (cleared + missed) };
+}
+
+/** Write PPV and NPV at the slider's share into every card, and into the template of those to come. */
+function showPredictiveValues() {
+  slider.setAttribute("aria-valuetext", `${slider.value} %`);
+  for (const point of points) {
+    for (const [name, value] of Object.entries(predictiveValues(point, slider.value / 100))) {
+      const text = Number.isNaN(value) ? "none" : percent(value, 1);
+      const selector = `.point[data-name=${point.name}] .${name}`;
+      for (const root of [template, cards]) {
+        for (const element of root.querySelectorAll(selector)) element.textContent = text;
+      }
+    }
+  }
+}
+
+/** The slider holds the share: it rounds and keeps to its limits, whatever is typed. */
+function followPrevalence() {
+  slider.addEventListener("input", () => {
+    number.value = slider.value;
+    showPredictiveValues();
+  });
+  number.addEventListener("input", () => {
+    if (number.value === "") return; // about to be typed
+    slider.value = number.value;
+    showPredictiveValues();
+  });
+  number.addEventListener("change", () => (number.value = slider.value));
+  showPredictiveValues();
 }
 
 /** Whether a file is a PNG of 16 bits, which browsers show too dark: the depth is byte 24 (PNG, section 11.2.1). */
@@ -198,6 +246,7 @@ input.addEventListener("change", () => {
   input.value = ""; // choosing the same file again is a change again
 });
 document.getElementById("clear").addEventListener("click", clear);
+if (points.length) followPrevalence();
 form.addEventListener("submit", (event) => event.preventDefault());
 // The whole page takes drops: a file that misses the field would replace the page.
 document.addEventListener("dragover", (event) => {
