@@ -72,7 +72,8 @@ def test_p5_through_the_command_line(records, three, tmp_path):
     assert len(scores) == report["data"]["n"] == 15
     assert scores[list(LABELS)].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
     assert {"sensitivity_covid", "ppv_pneumonia", "auroc_normal", "macro_f1"} <= set(report["metrics"])
-    assert sum(row["n"] for row in report["by_source"]) == 15
+    assert sum(row["n"] for row in report["by_source"]) == sum(row["patients"] for row in report["by_view"]) == 15
+    assert report["data"]["by_label"] == {label: {"n": 5, "patients": 5} for label in LABELS}
     page = (tmp_path / "P5" / "report.html").read_text()
     assert "Not a medical device" in page
     assert page.count("data:image/png;base64,") == 4

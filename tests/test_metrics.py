@@ -3,7 +3,7 @@ import pytest
 from sklearn.metrics import f1_score, roc_auc_score
 
 from covidcxr import metrics
-from covidcxr.metrics import estimate
+from covidcxr.metrics import Estimate, estimate
 
 
 def data(n=200, classes=3, seed=0):
@@ -76,3 +76,12 @@ def test_no_error_among_few_is_not_certainty():
     found = estimate({"a": metrics.accuracy}, y_true, y_score, np.arange(20).astype(str), seed=0)["a"]
     assert found.value == found.high == 1
     assert found.low == pytest.approx(0.025 ** (1 / 20), abs=1e-6)
+
+
+def test_ppv_at_a_prevalence_counts_people():
+    """Of 1000 people 50 are ill: 45 of them and 95 of the 950 others are called."""
+    found = metrics.ppv_at(0.05, Estimate(0.9, 0.8, 1.0), Estimate(0.9, 0.8, 1.0))
+    assert found.value == pytest.approx(45 / (45 + 95))
+    assert found.low == pytest.approx(40 / (40 + 190))
+    assert found.high == 1
+    assert np.isnan(metrics.ppv_at(0.05, Estimate(0.0, 0.0, 0.1), Estimate(1.0, 0.9, 1.0)).value)

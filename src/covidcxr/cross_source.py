@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from covidcxr import __version__, metrics
 from covidcxr.controls import thumbnail_classifier, thumbnails
 from covidcxr.errors import CovidCxrError
-from covidcxr.evaluation import as_json, discrimination
+from covidcxr.evaluation import as_json, count_by_label, discrimination
 from covidcxr.labels import Label
 from covidcxr.leave_out import PAIRS, Pair, fold
 from covidcxr.manifest import Record, Split, data_hash, read_manifest, write_manifest
@@ -101,7 +101,7 @@ def _row(pair: Pair, scores: Scores, records: Sequence[Record], recipe: Recipe) 
     return {
         "covid": pair.covid,
         "normal": pair.normal,
-        "test": _count(scores),
+        "test": count_by_label(scores),
         "training_images": sum(record.label in chosen for record in train),
         **as_json(discrimination(scores)),
         "thumbnail_auroc": as_json(discrimination(scores.with_scores(control)))["auroc"],
@@ -113,19 +113,11 @@ def _is_covid(records: Sequence[Record]) -> IntArray:
     return np.array([record.label is Label.COVID for record in records], np.int64)
 
 
-def _count(scores: Scores) -> dict[str, dict[str, int]]:
-    return {
-        str(label): {"n": int(chosen.sum()), "patients": len(set(scores.groups[chosen]))}
-        for index, label in enumerate(scores.labels)
-        for chosen in [scores.y_true == index]
-    }
-
-
 def _by_view(scores: Scores) -> list[Report]:
     views = np.array([str(record.view) for record in scores.records])
     parts = [(view, scores.where(views == view)) for view in np.unique(views)]
     return [
-        {"view": str(view), "test": _count(part), **as_json(discrimination(part))}
+        {"view": str(view), "test": count_by_label(part), **as_json(discrimination(part))}
         for view, part in parts
         if np.bincount(part.y_true, minlength=2).min() >= MIN_BY_VIEW
     ]

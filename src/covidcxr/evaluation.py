@@ -83,7 +83,17 @@ def _describe(scores: Scores) -> Report:
     return {
         "n": len(scores.records),
         "patients": len(set(scores.groups)),
+        "by_label": count_by_label(scores),
         "images": [{"source": source, "label": label, "n": n} for (source, label), n in sorted(counts.items())],
+    }
+
+
+def count_by_label(scores: Scores) -> dict[str, dict[str, int]]:
+    """Return the numbers of images and patients of every class."""
+    return {
+        str(label): {"n": int(chosen.sum()), "patients": len(set(scores.groups[chosen]))}
+        for index, label in enumerate(scores.labels)
+        for chosen in [scores.y_true == index]
     }
 
 
@@ -179,6 +189,7 @@ def external(_: Predictor, __: Sequence[Record], ___: Recipe, ____: Parts, score
         "confusion": _confusion(scores),
         "rows": [
             {"view": view, "covid": int((part.y_true == covid).sum()), "normal": int((part.y_true != covid).sum())}
+            | {"n": len(part.records), "patients": len(set(part.groups))}
             | (as_json(discrimination(part)) if len(np.unique(part.y_true)) == len(part.labels) else {})
             for view, part in parts.items()
         ],
@@ -306,7 +317,8 @@ def _accuracy_by(scores: Scores, key: Callable[[Record], str]) -> list[Report]:
     rows = []
     for value in np.unique(values):
         part = scores.where(values == value)
-        rows.append({"value": str(value), "n": len(part.records), "accuracy": _accuracy_of(part)})
+        numbers = {"n": len(part.records), "patients": len(set(part.groups))}
+        rows.append({"value": str(value), **numbers, "accuracy": _accuracy_of(part)})
     return rows
 
 

@@ -77,6 +77,27 @@ def estimate(
     }
 
 
+def ppv_at(prevalence: float, found: Estimate, cleared: Estimate) -> Estimate:
+    """Return the positive predictive value where another share of people is ill than in the data at hand (Bayes).
+
+    Args:
+        prevalence: Share of the people who have the disease, 0..1.
+        found: Sensitivity.
+        cleared: Specificity.
+
+    Returns:
+        Nan where nobody would be called positive. The ends take both lower and both upper ends at once, which is wider
+        than a joint interval.
+    """
+
+    def ppv(sensitivity: float, specificity: float) -> float:
+        ill, healthy = prevalence * sensitivity, (1 - prevalence) * (1 - specificity)
+        return ill / (ill + healthy) if ill + healthy else float("nan")
+
+    ends = ((found.value, cleared.value), (found.low, cleared.low), (found.high, cleared.high))
+    return Estimate(*(ppv(*end) for end in ends))
+
+
 def _interval(value: float, samples: FloatArray, patients: int) -> Estimate:
     samples = samples[np.isfinite(samples)]
     if not np.isfinite(value) or not len(samples):
