@@ -8,7 +8,7 @@ PORT ?= 8000
 DATA ?= ../shared/data
 OUT ?= reproduced
 
-.PHONY: run test reproduce publish bench docs lock clean
+.PHONY: run test reproduce publish bench bench-training docs lock clean
 
 run: $(VENV)/serving ## start the web app with the model that comes with the package
 	$(BIN)/covidcxr serve --host $(HOST) --port $(PORT)
@@ -27,9 +27,18 @@ publish: $(VENV)/everything ## ship the model and the figures that `make reprodu
 	cp $(OUT)/default.onnx src/covidcxr/assets/covidcxr.onnx
 	for protocol in P1 P2 P5; do cp $(OUT)/$$protocol/report.json docs/results/$$protocol.json; done
 	$(BIN)/python scripts/write_figures.py
+	$(BIN)/covidcxr card --model src/covidcxr/assets/covidcxr.onnx --reports docs/results --out docs/model-card.md
+
+lungs: $(VENV)/everything ## train and ship the network that finds the lungs, with its figures
+	$(BIN)/covidcxr lungs train --root $(DATA) --out $(OUT)/lungs
+	cp $(OUT)/lungs/lungs.onnx src/covidcxr/assets/lungs.onnx
+	cp $(OUT)/lungs/report.json docs/results/lungs.json
 
 bench: $(VENV)/everything ## speed and size against the classic deployment
 	$(BIN)/python benchmarks/run.py
+
+bench-training: $(VENV)/everything ## the training pipeline against the network alone
+	$(BIN)/python benchmarks/training.py
 
 docs: $(VENV)/everything ## write the figures of README and docs anew from docs/results
 	$(BIN)/python scripts/write_figures.py

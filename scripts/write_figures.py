@@ -1,4 +1,4 @@
-"""Write every figure in README.md and docs anew from docs/results and benchmarks/results.json: ``make docs``.
+"""Write every figure in README.md and docs anew from docs/results and the JSON files in benchmarks: ``make docs``.
 
 A block between ``<!-- figures: NAME -->`` and ``<!-- end -->`` is replaced by the table of that name. Nobody types one.
 """
@@ -132,6 +132,26 @@ def networks() -> str:
     return table(["one image, network alone", "time", "against the shipped network"], rows)
 
 
+def training() -> str:
+    """The network alone against the whole training pipeline."""
+    if not (ROOT / "benchmarks/training.json").exists():
+        return "Not measured yet.\n"
+    found = load("benchmarks/training.json")
+    verdict = "reached" if found["ratio"]["median"] >= found["target"] else "missed"
+    rows = [
+        ["network alone, one batch in memory", _spread(found["network_images_per_s"], "images/s")],
+        ["whole pipeline", _spread(found["pipeline_images_per_s"], "images/s")],
+        [f"ratio (target at least {found['target']:.2f}: {verdict})", _spread(found["ratio"], "").replace("  ", " ")],
+    ]
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    return (
+        table(["training step", "median (smallest to largest)"], rows)
+        + f"\nRecipe `{found['recipe']}`, learning from `{found['trainable']}` on, batches of {found['batch_size']}; "
+        f"{found['ratio']['n']} rounds of {found['images']} synthetic radiographs, the two in turn; "
+        f"{found['machine']}; {versions}.\n"
+    )
+
+
 def _spread(e: dict[str, float], unit: str) -> str:
     digits = 2 if e["median"] < 10 else 0
     return f"{e['median']:.{digits}f} {unit} ({e['min']:.{digits}f} to {e['max']:.{digits}f})"
@@ -148,6 +168,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "speed": speed,
     "imports": imports,
     "networks": networks,
+    "training": training,
 }
 
 
