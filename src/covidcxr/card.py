@@ -140,11 +140,14 @@ def _rules(artifact: Artifact, reports: Mapping[str, Report]) -> list[Report]:
         )
         for point in artifact.operating_points
     ]
-    for protocol, ending in (("P5", "_covid"), ("P4", "")):
+    most_probable = (
+        ("P5", "COVID-19 is the most probable class", "_covid"),
+        ("P4", "COVID-19 is more probable than normal", ""),
+    )
+    for protocol, name, ending in most_probable:
         if (report := reports.get(protocol)) is not None:
-            found, cleared = (Estimate(**report["metrics"][name + ending]) for name in ("sensitivity", "specificity"))
-            on = f"{PROTOCOLS[protocol]} ({protocol})"
-            rules.append(_rule("COVID-19 is the most probable class", on, report["data"], found, cleared))
+            found, cleared = (Estimate(**report["metrics"][key + ending]) for key in ("sensitivity", "specificity"))
+            rules.append(_rule(name, f"{PROTOCOLS[protocol]} ({protocol})", report["data"], found, cleared))
     return rules
 
 
