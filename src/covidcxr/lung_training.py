@@ -1,5 +1,6 @@
 """Fit the lung network into a run folder, export it, test it. The same command goes on where a run was stopped."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from covidcxr.lung_data import LungPair, MaskBatches, find_pairs, load_pairs, pa
 from covidcxr.lung_masks import LungSegmenter
 from covidcxr.lung_report import evaluate
 from covidcxr.lungs import PREPROCESSING, export, unet
+from covidcxr.machine import compute_exactly
 from covidcxr.recipe import Augmentation
 from covidcxr.training_log import History, Progress
 
@@ -71,9 +73,13 @@ def train(root: Path, out: Path, settings: Settings) -> dict[str, Any]:
         _fit(known, settings, out)
     export(keras.models.load_model(out / NETWORK, compile=False), out / MODEL, data_hash=data_hash)
     report = evaluate(LungSegmenter.load(out / MODEL), known, unseen, out / EXAMPLES, seed=settings.seed)
-    report |= {"settings": asdict(settings), "data_hash": data_hash}
+    report |= {"settings": asdict(settings), "data_hash": data_hash, "sha256": _sha256(out / MODEL)}
     (out / REPORT).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     return report
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _open_run(out: Path, depends: dict[str, Any]) -> None:
@@ -91,13 +97,13 @@ def _open_run(out: Path, depends: dict[str, Any]) -> None:
 
 def _fit(pairs: Sequence[LungPair], settings: Settings, out: Path) -> None:
     keras.utils.set_random_seed(settings.seed)
-    tf.config.experimental.enable_op_determinism()
+    compute_exactly()
     images, masks = load_pairs(pairs, PREPROCESSING)
     batches = MaskBatches(images, masks, batch_size=settings.batch_size, seed=settings.seed, augmentation=AUGMENTATION)
     steps = len(batches) * settings.epochs
     model = unet()
     rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
-    model.compile(optimizer=keras.optimizers.Adam(rate), loss=lung_loss, metrics=["accuracy"])
+    model.compile(optimizer=keras.optimizers.Adam(rate), loss=lung_loss, metrics=[pixel_accuracy])
     progress = Progress(total=steps)
     callbacks = [
         keras.callbacks.BackupAndRestore(out / "checkpoints", double_checkpoint=True, delete_checkpoint=False),
@@ -126,3 +132,8 @@ def lung_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
     """
     entropy = tf.reduce_mean(keras.losses.binary_crossentropy(y_true, y_pred), axis=(1, 2))
     return entropy + keras.losses.dice(y_true, y_pred, axis=(1, 2, 3))
+
+
+def pixel_accuracy(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    """Return the share of pixels that are lung in both or in neither, at a threshold of 0.5; arguments as lung_loss."""
+    return tf.reduce_mean(tf.cast((y_true >= 0.5) == (y_pred >= 0.5), tf.float32), axis=(1, 2, 3))
