@@ -8,7 +8,7 @@ PORT ?= 8000
 DATA ?= ../shared/data
 OUT ?= reproduced
 
-.PHONY: run test reproduce publish bench bench-training docs lock clean
+.PHONY: run test reproduce publish lungs bench bench-training docs lock clean
 
 run: $(VENV)/serving ## start the web app with the model that comes with the package
 	$(BIN)/covidcxr serve --host $(HOST) --port $(PORT)

@@ -21,7 +21,7 @@ except SystemExit as end:
 """
 IMPORTS = """
 import covidcxr.cli.predict, covidcxr.cli.serve, covidcxr.dicom_pixels, covidcxr.heatmaps, covidcxr.predictor
-import covidcxr.web, covidcxr.web.app, covidcxr.web.server
+import covidcxr.lung_masks, covidcxr.web, covidcxr.web.app, covidcxr.web.server
 """
 
 

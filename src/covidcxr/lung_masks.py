@@ -46,6 +46,7 @@ class LungSegmenter:
         """
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as in covidcxr.predictor
         try:
             session = ort.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
             metadata = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])

@@ -1,0 +1,99 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from covidcxr.errors import RecipeError
+from covidcxr.lung_data import find_pairs
+from covidcxr.lung_masks import LungSegmenter
+from covidcxr.lung_training import EXAMPLES, HISTORY, MODEL, NETWORK, REPORT, Settings, lung_loss, pixel_accuracy, train
+from covidcxr.training_log import History
+from small_lungs import write_lungs
+
+COVIDCXR = Path(sys.executable).with_name("covidcxr")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lungs")
+    write_lungs(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(root, tmp_path_factory):
+    """Two epochs from the command line."""
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    command = [COVIDCXR, "lungs", "train", "--root", root, "--out", out, "--epochs", "2"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "Dice" in done.stdout
+    assert "training" in done.stderr
+    return out
+
+
+def test_two_epochs_lower_the_loss_and_leave_everything(finished):
+    history = pd.read_csv(finished / HISTORY)
+    assert list(history["epoch"]) == [1, 2]
+    assert history["loss"][1] < history["loss"][0]
+    assert (finished / EXAMPLES).read_bytes().startswith(b"\x89PNG")
+    assert LungSegmenter.load(finished / MODEL).preprocessing.size == 128
+    assert not (finished / "checkpoints").exists()
+
+
+def test_the_report_says_what_was_held_out(finished, root):
+    report = json.loads((finished / REPORT).read_text())
+    held = report["hospitals_held_out"]
+    assert len(held) == report["test"]["hospitals"] == 1
+    assert report["test"]["n"] == sum(pair.hospital in held for pair in find_pairs(root)) == 4
+    assert report["test"]["patients"] == 2
+    assert report["training"] == {"n": 16, "patients": 8, "hospitals": 4}
+    assert 0 <= report["dice"]["low"] <= report["dice"]["value"] <= report["dice"]["high"] <= 1
+    assert {"covidcxr", "tensorflow", "keras", "onnxruntime"} <= set(report["versions"])
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_and_ends_the_same(root, finished, tmp_path, monkeypatch):
+    def stop(self, epoch, logs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(History, "_append", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(root, tmp_path / "run", Settings(epochs=2))
+    assert not (tmp_path / "run" / NETWORK).exists()
+    train(root, tmp_path / "run", Settings(epochs=2))
+    assert list(pd.read_csv(tmp_path / "run" / HISTORY)["epoch"]) == [2], "the first is not trained again"
+    resumed, whole = (keras.models.load_model(run / NETWORK, compile=False) for run in (tmp_path / "run", finished))
+    assert all((a == b).all() for a, b in zip(resumed.get_weights(), whole.get_weights(), strict=True))
+
+
+def test_a_folder_of_another_run_is_refused(root, finished, tmp_path):
+    with pytest.raises(RecipeError, match="Expected a new folder"):
+        train(root, finished, Settings(epochs=2, seed=1))
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(RecipeError, match="other files"):
+        train(root, tmp_path, Settings())
+    assert (tmp_path / "letter.txt").read_text() == "mine"
+    with pytest.raises(ValueError, match="above 0"):
+        Settings(epochs=0)
+
+
+def test_the_loss_is_least_where_the_answer_is_right():
+    lungs = np.zeros((2, 16, 16, 1), np.float32)
+    lungs[0, :8], lungs[1, :2, :2] = 1, 1
+    right = np.asarray(lung_loss(lungs, lungs))
+    empty = np.asarray(lung_loss(lungs, np.zeros_like(lungs)))
+    assert right == pytest.approx([0, 0], abs=1e-4)
+    assert (empty >= 1).all(), "small lungs that are missed cost a whole Dice"
+
+
+def test_accuracy_takes_pixels_for_lung_from_half_on():
+    lungs = np.zeros((1, 10, 10, 1), np.float32)
+    lungs[0, :4], lungs[0, 4] = 1, 0.4
+    assert np.asarray(pixel_accuracy(lungs, lungs)) == 1
+    assert np.asarray(pixel_accuracy(lungs, np.zeros_like(lungs))) == pytest.approx(0.6)
