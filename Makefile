@@ -32,6 +32,7 @@ publish: $(VENV)/everything ## ship the model and the figures that `make reprodu
 lungs: $(VENV)/everything ## train and ship the network that finds the lungs, with its figures
 	$(BIN)/covidcxr lungs train --root $(DATA) --out $(OUT)/lungs
 	cp $(OUT)/lungs/lungs.onnx src/covidcxr/assets/lungs.onnx
+	cp $(OUT)/lungs/lungs.weights.h5 src/covidcxr/models/lungs.weights.h5
 	cp $(OUT)/lungs/report.json docs/results/lungs.json
 
 bench: $(VENV)/everything ## speed and size against the classic deployment

@@ -3,14 +3,15 @@ import pytest
 
 from covidcxr.errors import ArtifactError
 from covidcxr.lung_masks import LungSegmenter
-from covidcxr.lungs import PREPROCESSING, TOLERANCE, export, unet
+from covidcxr.lungs import PREPROCESSING, TOLERANCE, export
+from covidcxr.models.lung_unet import lung_unet
 from covidcxr.phantom import radiograph
 
 
 @pytest.fixture(scope="module")
 def model():
     """A network whose normalisation has statistics other than 0 and 1, as a trained one has."""
-    network = unet(channels=2)
+    network = lung_unet(size=PREPROCESSING.size, channels=2)
     rng = np.random.default_rng(0)
     network.set_weights([weights + rng.uniform(-0.1, 0.1, weights.shape) for weights in network.get_weights()])
     return network

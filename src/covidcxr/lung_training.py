@@ -16,15 +16,16 @@ from covidcxr.errors import RecipeError
 from covidcxr.lung_data import LungPair, MaskBatches, find_pairs, load_pairs, pairs_hash, split_by_hospital
 from covidcxr.lung_masks import LungSegmenter
 from covidcxr.lung_report import evaluate
-from covidcxr.lungs import PREPROCESSING, export, unet
+from covidcxr.lungs import PREPROCESSING, export
 from covidcxr.machine import compute_exactly
+from covidcxr.models.lung_unet import WEIGHTS, lung_unet
 from covidcxr.recipe import Augmentation
 from covidcxr.training_log import History, Progress
 
 RUN, HISTORY, NETWORK, MODEL, REPORT, EXAMPLES = (
     *("run.json", "history.csv", "model.keras", "lungs.onnx", "report.json", "examples.png"),
 )
-"""Files of a run folder; beside them curves.png and, while it trains, the folder checkpoints."""
+"""Files of a run folder; beside them lungs.weights.h5 and curves.png and, while it trains, the folder checkpoints."""
 AUGMENTATION = Augmentation(flip=True, rotation=15, translation=0.1, zoom=0.2, brightness=0.1, contrast=0.3)
 """Wide, for the network must also find the lungs of children and of pictures cut in other ways."""
 
@@ -71,7 +72,9 @@ def train(root: Path, out: Path, settings: Settings) -> dict[str, Any]:
     _open_run(out, {"settings": asdict(settings), "data_hash": data_hash, "covidcxr": __version__})
     if not (out / NETWORK).exists():
         _fit(known, settings, out)
-    export(keras.models.load_model(out / NETWORK, compile=False), out / MODEL, data_hash=data_hash)
+    network = keras.models.load_model(out / NETWORK, compile=False)
+    network.save_weights(out / WEIGHTS)
+    export(network, out / MODEL, data_hash=data_hash)
     report = evaluate(LungSegmenter.load(out / MODEL), known, unseen, out / EXAMPLES, seed=settings.seed)
     report |= {"settings": asdict(settings), "data_hash": data_hash, "sha256": _sha256(out / MODEL)}
     (out / REPORT).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
@@ -101,7 +104,7 @@ def _fit(pairs: Sequence[LungPair], settings: Settings, out: Path) -> None:
     images, masks = load_pairs(pairs, PREPROCESSING)
     batches = MaskBatches(images, masks, batch_size=settings.batch_size, seed=settings.seed, augmentation=AUGMENTATION)
     steps = len(batches) * settings.epochs
-    model = unet()
+    model = lung_unet(size=PREPROCESSING.size)
     rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
     model.compile(optimizer=keras.optimizers.Adam(rate), loss=lung_loss, metrics=[pixel_accuracy])
     progress = Progress(total=steps)

@@ -1,4 +1,4 @@
-"""The lung network: a small U-Net, and its export."""
+"""The lung network of covidcxr.models.lung_unet: what it is fed, and its export."""
 
 import json
 from dataclasses import asdict
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import keras
 import onnx
-from keras import layers
 
 from covidcxr import DISCLAIMER, __version__
 from covidcxr.errors import ArtifactError
@@ -21,42 +20,11 @@ TOLERANCE = 1e-4
 LICENCE = "Apache-2.0; trained on lung masks of V7 Labs (CC BY 4.0) for images of covid-chestxray-dataset, see NOTICE"
 
 
-def unet(*, size: int = PREPROCESSING.size, channels: int = 8) -> keras.Model:
-    """U-Net (Ronneberger et al. 2015) with batch normalisation and zero padding, four levels deep.
-
-    Args:
-        size: Side of the square input in pixels, a multiple of 16.
-        channels: Of the first level; every level doubles them, up to eight times as many.
-
-    Returns:
-        Model from uint8 (N, size, size, 1) to float32 (N, size, size, 1), the probability of lung.
-    """
-    image = keras.Input((size, size, 1), dtype="uint8", name="image")
-    x = layers.Rescaling(1 / 255)(image)
-    widths = [channels * factor for factor in (1, 2, 4, 8)]
-    skipped = []
-    for width in widths:
-        x = _twice(x, width)
-        skipped.append(x)
-        x = layers.MaxPooling2D()(x)
-    x = _twice(x, widths[-1])
-    for width, skip in zip(reversed(widths), reversed(skipped), strict=True):
-        x = _twice(layers.Concatenate()([layers.UpSampling2D()(x), skip]), width)
-    return keras.Model(image, layers.Conv2D(1, 1, activation="sigmoid", name=LUNGS)(x), name="lung_unet")
-
-
-def _twice(x: keras.KerasTensor, width: int) -> keras.KerasTensor:
-    for _ in range(2):
-        x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
-        x = layers.ReLU()(layers.BatchNormalization()(x))
-    return x
-
-
 def export(model: keras.Model, out: Path, *, data_hash: str) -> None:
     """Write a trained lung network as ONNX file for covidcxr.lung_masks and check the file against Keras.
 
     Args:
-        model: As ``unet`` makes it, with the size of PREPROCESSING.
+        model: As lung_unet makes it, with the size of PREPROCESSING.
         out: The file; it appears only when it has passed the check.
         data_hash: Of what it was trained on.
 

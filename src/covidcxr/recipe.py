@@ -3,9 +3,9 @@
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from covidcxr.errors import RecipeError
 from covidcxr.images import Preprocessing
@@ -81,6 +81,22 @@ class Phase(_Table):
     decay: bool = True
 
 
+class RobustHead(_Table):
+    """A head that is computed from features of frozen layers instead of trained: see covidcxr.robust_head.
+
+    Attributes:
+        within: Weight of the difference between pneumonia and normal of the same origin.
+        opacities: Weight of what synthetic opacities change.
+        contrast: Weight of a logistic regression of COVID-19 against normal, which knows the collections well.
+        inverse_regularisation: Of the logistic regressions, C in scikit-learn.
+    """
+
+    within: float = Field(ge=0)
+    opacities: float = Field(ge=0)
+    contrast: float = Field(ge=0)
+    inverse_regularisation: float = Field(gt=0)
+
+
 class Training(_Table):
     """How the network is fitted.
 
@@ -89,14 +105,22 @@ class Training(_Table):
         batch_size: Images a step.
         validation_folds: One part in this many of the training groups is held out for validation; 0 holds out none.
         class_weights: Whether every class counts the same in the loss, however many images it has.
-        phases: Run one after the other.
+        phases: Run one after the other; none with a robust head.
+        robust_head: Computes the head instead; every class counts the same.
     """
 
     seed: int
     batch_size: int = Field(gt=0)
     validation_folds: int = Field(default=0, ge=0)
     class_weights: bool = False
-    phases: tuple[Phase, ...] = Field(min_length=1)
+    phases: tuple[Phase, ...] = ()
+    robust_head: RobustHead | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if bool(self.phases) == bool(self.robust_head):
+            raise ValueError("Expected either phases or robust_head.")
+        return self
 
 
 def _preprocessing(value: Any) -> Preprocessing:  # noqa: ANN401 - whatever the TOML file holds
@@ -116,6 +140,12 @@ class Recipe(_Table):
     model: Network
     augmentation: Augmentation = Augmentation()
     training: Training
+
+    @model_validator(mode="after")
+    def _head_fits(self) -> Self:
+        if self.training.robust_head and self.labels != LABELS:
+            raise ValueError(f"Expected the classes {', '.join(LABELS)} for robust_head.")
+        return self
 
     @property
     def labels(self) -> tuple[Label, ...]:

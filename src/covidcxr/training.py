@@ -19,6 +19,7 @@ from covidcxr.machine import Machine, compute_exactly
 from covidcxr.manifest import Record
 from covidcxr.models import build
 from covidcxr.recipe import Phase, Recipe, parse_recipe
+from covidcxr.robust_training import set_robust_head
 from covidcxr.scoring import Scores, write_scores
 from covidcxr.selection import Parts, split_parts
 from covidcxr.training_log import EpochSeed, History, Progress
@@ -59,10 +60,11 @@ def train(
     compute_exactly()
     with machine.precision(), machine.strategy().scope():
         model = make_network(recipe, recipe.model.weights)
-    batches, validation = make_batches(parts.train, recipe, training=True, cache=cache), None
-    if parts.validation:
-        validation = make_batches(parts.validation, recipe, training=False, cache=cache)
-    _fit(model, recipe, batches, validation, out)
+    validation = make_batches(parts.validation, recipe, training=False, cache=cache) if parts.validation else None
+    if recipe.training.robust_head:
+        set_robust_head(model, recipe.training.robust_head, parts.train, recipe, cache)
+    else:
+        _fit(model, recipe, make_batches(parts.train, recipe, training=True, cache=cache), validation, out)
     trained = make_network(recipe, None)  # in float32 on one device, whatever the machine settings
     trained.set_weights(model.get_weights())
     if validation:  # before the network: a finished run always has it
@@ -70,7 +72,7 @@ def train(
     partial = out / f"partial-{MODEL}"
     trained.save(partial)
     partial.replace(out / MODEL)
-    shutil.rmtree(out / "checkpoints")
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)  # a computed head leaves none
 
 
 def make_network(recipe: Recipe, weights: str | None) -> keras.Model:
@@ -177,7 +179,7 @@ def set_trainable(model: keras.Model, first: str) -> None:
     """Let the layers from ``first`` on learn and freeze those before; ``all`` freezes none.
 
     Batch normalisation of a network that has a ``head`` keeps its ImageNet statistics: batches that fit two cores are
-    too small to estimate them anew.
+    too small to estimate them anew. A network within the network, such as the one that finds the lungs, stays as it is.
 
     Raises:
         RecipeError: The network has no such layer.
@@ -187,8 +189,8 @@ def set_trainable(model: keras.Model, first: str) -> None:
         raise RecipeError(f"Expected 'all' or a layer of {model.name} as trainable. Received {first!r}.")
     start = 0 if first == "all" else names.index(first)
     for place, layer in enumerate(model.layers):
-        frozen_norm = isinstance(layer, keras.layers.BatchNormalization) and "head" in names
-        layer.trainable = place >= start and not frozen_norm
+        given = isinstance(layer, keras.layers.BatchNormalization | keras.Model) and "head" in names
+        layer.trainable = place >= start and not given
 
 
 def compile_phase(model: keras.Model, phase: Phase, *, steps: int) -> None:

@@ -12,11 +12,13 @@ import keras
 from covidcxr.errors import RecipeError
 from covidcxr.models.applications import application
 from covidcxr.models.efficientnet_lite import efficientnet_lite0
+from covidcxr.models.lung_pooled import lung_pooled
 from covidcxr.models.seed_cnn import seed_cnn
 
 ARCHITECTURES: dict[str, Callable[..., keras.Model]] = {
     "seed_cnn": seed_cnn,
     "efficientnet_lite0": efficientnet_lite0,
+    "lung_pooled": lung_pooled,
 }
 APPLICATIONS = "keras.applications."
 

@@ -52,14 +52,24 @@ def efficientnet_lite0(*, size: int, classes: int, weights: str | None, dropout:
     Raises:
         RecipeError: Other weights are asked for.
     """
+    backbone = load_backbone(size, weights)
+    probabilities = classification_head(backbone.output, classes=classes, dropout=dropout)
+    return keras.Model(backbone.input, probabilities, name="efficientnet_lite0")
+
+
+def load_backbone(size: int, weights: str | None) -> keras.Model:
+    """Build the feature extractor with ``imagenet`` weights, or with random ones for None.
+
+    Raises:
+        RecipeError: Other weights are asked for.
+    """
     backbone = build_backbone(size)
     if weights == "imagenet":
         with as_file(files("covidcxr.models") / WEIGHTS) as path:
             backbone.load_weights(path)
     elif weights is not None:
-        raise RecipeError(f"Expected weights 'imagenet' or none for efficientnet_lite0. Received {weights!r}.")
-    probabilities = classification_head(backbone.output, classes=classes, dropout=dropout)
-    return keras.Model(backbone.input, probabilities, name="efficientnet_lite0")
+        raise RecipeError(f"Expected weights 'imagenet' or none for EfficientNet-Lite0. Received {weights!r}.")
+    return backbone
 
 
 def build_backbone(size: int) -> keras.Model:
