@@ -96,8 +96,8 @@ def _disease(
     if within:
         direction = direction + settings.within * np.mean(within, axis=0)
     effect = [opaque[chosen].mean(axis=0) - means[cell] for cell, chosen in cells.items()]
-    direction = direction + settings.opacities * np.mean(effect, axis=0)
-    return direction
+    mean_effect: FloatArray = np.mean(effect, axis=0)
+    return direction + settings.opacities * mean_effect
 
 
 def _cells(y_true: IntArray, origins: NDArray[np.str_]) -> dict[Cell, NDArray[np.bool_]]:
