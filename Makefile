@@ -25,7 +25,7 @@ reproduce: $(VENV)/everything ## the shipped model and its figures from the raw 
 
 publish: $(VENV)/everything ## ship the model and the figures that `make reproduce` left in OUT
 	cp $(OUT)/default.onnx src/covidcxr/assets/covidcxr.onnx
-	for protocol in P1 P2 P5; do cp $(OUT)/$$protocol/report.json docs/results/$$protocol.json; done
+	for protocol in P1 P2 P3 P4 P5; do cp $(OUT)/$$protocol/report.json docs/results/$$protocol.json; done
 	$(BIN)/python scripts/write_figures.py
 	$(BIN)/covidcxr card --model src/covidcxr/assets/covidcxr.onnx --reports docs/results --out docs/model-card.md
 

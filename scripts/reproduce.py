@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+LOOKS = str(Path(__file__).parents[1] / "docs" / "external-looks.csv")
 COVIDCXR = str(Path(sys.executable).parent / "covidcxr")
 
 
@@ -17,7 +18,7 @@ def steps(data: Path, out: Path) -> list[tuple[Path, list[str]]]:
     """Return each step as the file that it leaves and its command."""
     manifest = out / "manifest.csv"
     plan = [(manifest, ["data", "build", "--root", str(data), "--out", str(manifest)])]
-    for recipe, protocols in (("classic", ("P1", "P2")), ("default", ("P5",))):
+    for recipe, protocols in (("classic", ("P1", "P2")), ("default", ("P5", "P4"))):
         run, model = out / recipe, out / f"{recipe}.onnx"
         given = ["--manifest", str(manifest)]
         plan.append((run / "model.keras", ["train", "--recipe", recipe, *given, "--out", str(run)]))
@@ -25,7 +26,9 @@ def steps(data: Path, out: Path) -> list[tuple[Path, list[str]]]:
         for protocol in protocols:
             report = out / protocol
             command = ["evaluate", "--protocol", protocol, "--model", str(model), *given, "--out", str(report)]
-            plan.append((report / "report.html", command))
+            plan.append((report / "report.html", command + (["--looks", LOOKS] if protocol == "P4" else [])))
+    p3 = ["evaluate", "--protocol", "P3", "--recipe", "default", "--manifest", str(manifest), "--out", str(out / "P3")]
+    plan.append((out / "P3" / "report.html", p3))
     plan.append((out / "data" / "data.html", ["data", "report", str(manifest), "--out", str(out / "data")]))
     return plan
 

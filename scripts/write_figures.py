@@ -11,6 +11,8 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("README.md", "docs/performance.md", "docs/evaluation.md")
+P3_SUMMARY = {"**mean of the six**": "mean_auroc", "**worst of the six**": "worst_auroc"}
+P4_COLUMNS = {"auroc": "AUROC (95 % interval)", "sensitivity": "sensitivity", "specificity": "specificity"}
 BLOCK = re.compile(r"(<!-- figures: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -23,6 +25,11 @@ def load(name: str) -> dict[str, Any]:
 def percent(e: dict[str, float]) -> str:
     """Format an estimate with its interval."""
     return f"{100 * e['value']:.1f} % ({100 * e['low']:.1f} to {100 * e['high']:.1f})"
+
+
+def share(e: dict[str, float]) -> str:
+    """Format an estimate between 0 and 1 with its interval."""
+    return f"{e['value']:.3f} ({e['low']:.3f} to {e['high']:.3f})"
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
@@ -74,6 +81,37 @@ def three_classes() -> str:
     rows += [[f"control: {name.replace('_', ' ')}", "", "", percent(e["macro_f1"])] for name, e in controls.items()]
     on = f"{p5['data']['n']} images of {p5['data']['patients']} held-out patients of the training collections"
     return f"On {on}; model `{p5['model']}`.\n\n" + table(["", "sensitivity", "PPV", "macro F1"], rows)
+
+
+def unseen() -> str:
+    """P3 of the shipped recipe, pair by pair."""
+    p3 = load("docs/results/P3.json")
+    rows = [
+        [
+            row["covid"],
+            row["normal"],
+            " against ".join(f"{part['n']} ({part['patients']})" for part in map(row["test"].get, ("covid", "normal"))),
+            share(row["auroc"]),
+            share(row["thumbnail_auroc"]),
+        ]
+        for row in p3["pairs"]
+    ]
+    rows += [[name, "", "", share(p3["metrics"][key]), ""] for name, key in P3_SUMMARY.items()]
+    header = ["COVID-19 from", "normal from", "images (patients)", "AUROC (95 % interval)", "8x8 thumbnail"]
+    return table(header, rows) + f"\nRecipe: {p3['model']}.\n"
+
+
+def external() -> str:
+    """P4 of the shipped model, whole and by view."""
+    p4 = load("docs/results/P4.json")
+    by_view = [(f"{row['view']} alone", row, row["covid"], row["normal"]) for row in p4["rows"]]
+    counts = [sum(row[name] for row in p4["rows"]) for name in ("covid", "normal")]
+    rows = [
+        [name, f"{covid} against {normal}", *(share(found[key]) if key in found else "" for key in P4_COLUMNS)]
+        for name, found, covid, normal in [("all", p4["metrics"], *counts), *by_view]
+    ]
+    header = ["view", "COVID-19 against normal", *P4_COLUMNS.values()]
+    return table(header, rows) + f"\n{p4['data']['patients']} patients of one hospital; model `{p4['model']}`.\n"
 
 
 def by_source() -> str:
@@ -164,6 +202,8 @@ def _ratio(theirs: float, ours: float) -> str:
 TABLES: dict[str, Callable[[], str]] = {
     "classic-and-controls": classic_and_controls,
     "three-classes": three_classes,
+    "unseen": unseen,
+    "external": external,
     "by-source": by_source,
     "speed": speed,
     "imports": imports,
