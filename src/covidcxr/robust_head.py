@@ -121,6 +121,7 @@ def _scores(evidence: FloatArray, y_true: IntArray) -> tuple[FloatArray, FloatAr
     """Fit the classes' scores to evidence of COVID-19 and of pneumonia: float64, shapes (2, 3) and (3,).
 
     The evidence of pneumonia enters the score of pneumonia alone, so that it never decides between the other two.
+    The mean over the classes is taken off: softmax forgets it, and every class gets an activation map of its own.
     """
     share = 1 / np.bincount(y_true, minlength=len(LABELS))[y_true] / len(LABELS)
 
@@ -135,7 +136,8 @@ def _scores(evidence: FloatArray, y_true: IntArray) -> tuple[FloatArray, FloatAr
         scores = evidence @ weights + bias
         return float(share @ (logsumexp(scores, axis=1) - scores[np.arange(len(scores)), y_true]))
 
-    return unpacked(minimize(loss, np.array([1.0, 0.0, 1.0, 0.0, 0.0])).x)
+    weights, bias = unpacked(minimize(loss, np.array([1.0, 0.0, 1.0, 0.0, 0.0])).x)
+    return weights - weights.mean(axis=1, keepdims=True), bias - bias.mean()
 
 
 def features_of(plain: NDArray[np.float32], opaque: NDArray[np.float32], records: Sequence[Record]) -> Features:
