@@ -51,7 +51,7 @@ def server(name: str, model: Path) -> Iterator[tuple[str, subprocess.Popen[bytes
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    ours = [PYTHON, "-m", "covidcxr", "serve", "--port", port]
+    ours = [str(Path(PYTHON).with_name("covidcxr")), "serve", "--port", port]
     command, path = {
         "classic": ([PYTHON, str(HERE / "classic_app.py"), str(model), port], "predict"),
         "covidcxr": (ours, "api/v1/predictions"),
@@ -189,8 +189,9 @@ def imports(modules: str) -> float:
 
 def measure(folder: Path) -> dict[str, object]:
     """Run everything, the two deployments in turn."""
-    model, png = folder / "classic.keras", picture()
-    subprocess.run([PYTHON, str(HERE / "classic_model.py"), str(model)], env=ENVIRONMENT, check=True)
+    model, plain, png = folder / "classic.keras", folder / "plain.onnx", picture()
+    for script, file in (("classic_model.py", model), ("plain_network.py", plain)):
+        subprocess.run([PYTHON, str(HERE / script), str(file)], env=ENVIRONMENT, check=True)
     series: dict[str, dict[str, list[float]]] = {"classic": {}, "covidcxr": {}}
     floor: list[float] = []
     for turn in tqdm(range(STARTS + 1), desc="deployments", disable=None):
@@ -216,6 +217,7 @@ def measure(folder: Path) -> dict[str, object]:
         "network_ms": {
             "classic network, Keras predict": alone("keras-predict", model),
             "classic network, Keras direct call": alone("keras-call", model),
+            "EfficientNet-Lite0 at 224 px, ONNX Runtime": alone("onnxruntime", plain),
             "shipped network, ONNX Runtime": alone("onnxruntime", own),
         },
     }

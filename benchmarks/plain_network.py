@@ -1,0 +1,21 @@
+"""Write EfficientNet-Lite0 at 224 px with a head of three classes as ONNX file: the yardstick for the shipped network."""
+
+import sys
+from pathlib import Path
+
+import onnx
+
+from covidcxr.export import convert, serving_model
+from covidcxr.models import build
+
+SIZE = 224
+
+
+def main() -> None:
+    """Write the file that the command line names."""
+    model = build("efficientnet_lite0", size=SIZE, classes=3, weights="imagenet", dropout=0)
+    onnx.save(convert(serving_model(model), SIZE), Path(sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()
