@@ -1,4 +1,4 @@
-"""Write EfficientNet-Lite0 at 224 px with a head of three classes as ONNX file: the yardstick for the shipped network."""
+"""Write EfficientNet-Lite0 at 224 px with three classes as ONNX file: the yardstick for the shipped network."""
 
 import sys
 from pathlib import Path
