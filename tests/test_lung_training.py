@@ -12,6 +12,7 @@ from covidcxr.errors import RecipeError
 from covidcxr.lung_data import find_pairs
 from covidcxr.lung_masks import LungSegmenter
 from covidcxr.lung_training import EXAMPLES, HISTORY, MODEL, NETWORK, REPORT, Settings, lung_loss, pixel_accuracy, train
+from covidcxr.models.lung_unet import WEIGHTS, lung_unet
 from covidcxr.training_log import History
 from small_lungs import write_lungs
 
@@ -43,6 +44,14 @@ def test_two_epochs_lower_the_loss_and_leave_everything(finished):
     assert (finished / EXAMPLES).read_bytes().startswith(b"\x89PNG")
     assert LungSegmenter.load(finished / MODEL).preprocessing.size == 128
     assert not (finished / "checkpoints").exists()
+
+
+def test_the_weights_fit_a_network_of_another_size(finished):
+    """They are what covidcxr.models.lung_unet loads into the network inside covidcxr.models.lung_pooled."""
+    network = lung_unet(size=64)
+    network.load_weights(finished / WEIGHTS)
+    trained = keras.models.load_model(finished / NETWORK, compile=False).get_weights()
+    assert all((a == b).all() for a, b in zip(network.get_weights(), trained, strict=True))
 
 
 def test_the_report_says_what_was_held_out(finished, root):

@@ -35,7 +35,7 @@ def test_the_contract(shipped):
     assert "not a diagnosis" in shipped.artifact.intended_use.lower()
     prediction = shipped.predict(radiograph(np.random.default_rng(0)))
     assert prediction.activation_map is not None
-    assert prediction.activation_map.values.shape == (7, 7)
+    assert prediction.activation_map.values.shape == (14, 14)
 
 
 def test_command_line_web_and_dicom_give_the_same_numbers(shipped, tmp_path):

@@ -86,9 +86,8 @@ def _texture(size: int, rng: np.random.Generator) -> Field:
 def _dense_tissue(values: Field, lungs: Field) -> float:
     """Return the grey value that a lung full of fluid would have: that of the bright places in it or most around it."""
     inside = _at(lungs, values.shape)
-    brightest = float(np.quantile(values[inside > LUNG], 0.95))
-    around = values[inside < BODY]
-    return max(brightest, float(np.quantile(around, 0.6))) if around.size else brightest
+    parts = ((values[inside > LUNG], 0.95), (values[inside < BODY], 0.6))  # specks of lung may be lost at another size
+    return max((float(np.quantile(part, share)) for part, share in parts if part.size), default=float(values.max()))
 
 
 def _at(field: Field, shape: tuple[int, ...]) -> Field:
