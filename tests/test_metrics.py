@@ -29,11 +29,22 @@ def test_metrics_against_their_definitions():
     assert value(metrics.macro_f1, y_true, y_score) == pytest.approx(f1_score(y_true, predicted, average="macro"))
 
 
+def test_sensitivity_at_a_specificity():
+    negative, positive = np.linspace(0, 0.9, 10), np.array([0.85, 0.95, 0.4, 0.9])
+    scores = np.concatenate([negative, positive])
+    y_true = np.repeat([0, 1], [10, 4])
+    y_score = np.stack([1 - scores, scores], axis=1)
+    assert value(metrics.sensitivity_at(1, 0.9), y_true, y_score) == pytest.approx(3 / 4)  # one negative called
+    assert value(metrics.sensitivity_at(1, 1.0), y_true, y_score) == pytest.approx(1 / 4)
+    assert value(metrics.sensitivity_at(1, 0.0), y_true, y_score) == 1
+
+
 def test_weights_count_as_repetitions():
     y_true, y_score = data(60)
     weight = np.random.default_rng(1).integers(0, 4, 60).astype(float)
     again = np.repeat(np.arange(60), weight.astype(int))
-    for metric in (metrics.accuracy, metrics.macro_f1, metrics.auroc(1), metrics.ppv(0), metrics.calibration_error):
+    measured = (metrics.accuracy, metrics.macro_f1, metrics.auroc(1), metrics.ppv(0), metrics.sensitivity_at(1, 0.8))
+    for metric in (*measured, metrics.calibration_error):
         expected = value(metric, y_true[again], y_score[again])
         assert value(metric, y_true, y_score, weight) == pytest.approx(expected)
 

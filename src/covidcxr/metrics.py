@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -20,6 +20,7 @@ Metric = Callable[[IntArray, FloatArray, FloatArray], float]
 RESAMPLES = 2000
 LEVEL = 0.95
 CALIBRATION_BINS = 10
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -159,6 +160,21 @@ def auroc(positive: int) -> Metric:
         if not (weight[truth].any() and weight[~truth].any()):
             return float("nan")
         return float(roc_auc_score(truth, y_score[:, positive], sample_weight=weight))
+
+    return metric
+
+
+def sensitivity_at(positive: int, specificity: float) -> Metric:
+    """Largest sensitivity of a threshold on the score of class ``positive`` with at least this specificity (0..1)."""
+
+    def metric(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
+        truth = y_true == positive
+        if not (weight[truth].any() and weight[~truth].any()):
+            return float("nan")
+        false_positive, true_positive, _ = roc_curve(
+            truth, y_score[:, positive], sample_weight=weight, drop_intermediate=False
+        )
+        return float(true_positive[false_positive <= 1 - specificity + ROUNDING].max())
 
     return metric
 
