@@ -82,6 +82,15 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
     assert 87 <= hits <= 99
 
 
+def test_a_perfect_ranking_of_few_is_not_certainty():
+    """The sums of an AUROC round: resamples give 1 - 1e-16 as well as 1."""
+    y_true = np.repeat([0, 1], [14, 5])
+    y_score = np.stack([1 - np.linspace(0.1, 0.8, 19), np.linspace(0.1, 0.8, 19)], axis=1)
+    found = estimate({"a": metrics.auroc(1)}, y_true, y_score, np.arange(19).astype(str), seed=0)["a"]
+    assert found.value == pytest.approx(1)
+    assert found.low == pytest.approx(0.025 ** (1 / 19), abs=1e-6)
+
+
 def test_no_error_among_few_is_not_certainty():
     y_true, y_score = np.zeros(20, int), np.array([[0.9, 0.1]] * 20)
     found = estimate({"a": metrics.accuracy}, y_true, y_score, np.arange(20).astype(str), seed=0)["a"]

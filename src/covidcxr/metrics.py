@@ -104,7 +104,7 @@ def _interval(value: float, samples: FloatArray, patients: int) -> Estimate:
     if not np.isfinite(value) or not len(samples):
         return Estimate(float("nan"), float("nan"), float("nan"))
     low, high = np.quantile(samples, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    if low == high and value in (0.0, 1.0):
+    if high - low < ROUNDING and abs(value - round(value)) < ROUNDING:
         exact = binomtest(round(value * patients), patients).proportion_ci(LEVEL)
         low, high = exact.low, exact.high
     return Estimate(float(value), float(low), float(high))
