@@ -6,13 +6,17 @@ A block between ``<!-- figures: NAME -->`` and ``<!-- end -->`` is replaced by t
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/performance.md", "docs/evaluation.md")
+PAGES = ("README.md", "docs/performance.md", "docs/evaluation.md", "docs/experiments.md")
 P3_SUMMARY = {"**mean of the six**": "mean_auroc", "**worst of the six**": "worst_auroc"}
 P4_COLUMNS = {"auroc": "AUROC (95 % interval)", "sensitivity": "sensitivity", "specificity": "specificity"}
+P5_COLUMNS = {"macro_f1": "P5 macro F1", "covid_auroc": "P5 COVID-19 AUROC"}
+KEPT = {True: "yes", False: "", "baseline": "baseline"}
+EXPERIMENTS = ("baseline", "classifier", "layer", "place", "preprocessing", "evidence", "fitted")
 BLOCK = re.compile(r"(<!-- figures: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -111,7 +115,8 @@ def external() -> str:
         for name, found, covid, normal in [("all", p4["metrics"], *counts), *by_view]
     ]
     header = ["view", "COVID-19 against normal", *P4_COLUMNS.values()]
-    return table(header, rows) + f"\n{p4['data']['patients']} patients of one hospital; model `{p4['model']}`.\n"
+    on = f"{p4['data']['patients']} patients; model `{p4['model']}`."
+    return table(header, rows) + f"\n{on} {p4['says']}\n"
 
 
 def by_source() -> str:
@@ -119,6 +124,45 @@ def by_source() -> str:
     p5 = load("docs/results/P5.json")
     rows = [[row["value"], str(row["n"]), percent(row["accuracy"])] for row in p5["by_source"] + p5["by_view"]]
     return table(["collection or view", "images", "accuracy (95 % interval)"], rows)
+
+
+def experiments(group: str) -> str:
+    """One group of the candidates that were tried, with P5 where one of them gives three classes."""
+    candidates = _candidates(group)
+    with_p5 = any("p5" in candidate for candidate in candidates)
+    rows = [
+        [
+            candidate["name"],
+            candidate["says"],
+            *(share(candidate[key]) for key in P3_SUMMARY.values()),
+            *(share(candidate["p5"][key]) if "p5" in candidate else "" for key in P5_COLUMNS if with_p5),
+            KEPT[candidate["kept"]],
+        ]
+        for candidate in candidates
+    ]
+    header = ["candidate", "what it is", "P3 mean AUROC", "P3 worst AUROC"]
+    return table([*header, *(P5_COLUMNS.values() if with_p5 else ()), "kept"], rows)
+
+
+def experiments_by_pair() -> str:
+    """The pairs of P3 for the baseline, and for the last of each group that was kept on the way to the recipe."""
+    (baseline,) = [candidate for candidate in _candidates("baseline") if candidate["kept"] == "baseline"]
+    (means,) = [candidate for candidate in _candidates("classifier") if candidate["kept"]]
+    (lungs,) = [candidate for candidate in _candidates("place") if candidate["kept"]]
+    recipe = [candidate for candidate in _candidates("evidence") if candidate["kept"]][-1]
+    steps = {"baseline": baseline, "difference of means": means, "over the lungs": lungs, "recipe": recipe}
+    steps["for comparison: " + _candidates("fitted")[-1]["name"]] = _candidates("fitted")[-1]
+    rows = [
+        [*name.split("--"), *(f"{candidate['pairs'][name]:.3f}" for candidate in steps.values())]
+        for name in recipe["pairs"]
+    ]
+    return table(["COVID-19 from", "normal from", *steps], rows)
+
+
+def _candidates(group: str) -> list[dict[str, Any]]:
+    groups = {found["name"]: found["candidates"] for found in load("docs/results/experiments.json")["groups"]}
+    candidates: list[dict[str, Any]] = groups[group]
+    return candidates
 
 
 def speed() -> str:
@@ -205,6 +249,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "unseen": unseen,
     "external": external,
     "by-source": by_source,
+    **{f"experiments-{group}": partial(experiments, group) for group in EXPERIMENTS},
+    "experiments-by-pair": experiments_by_pair,
     "speed": speed,
     "imports": imports,
     "networks": networks,

@@ -142,6 +142,13 @@ def test_too_few_images_of_one_origin_are_an_error(features, settings, label):
         fit_head(few, settings)
 
 
+def test_no_pneumonia_is_an_error(features, settings):
+    rows = features.y_true != PNEUMONIA
+    without = Features(features.plain[rows], features.opaque[rows], features.y_true[rows], features.origins[rows])
+    with pytest.raises(ManifestError, match="other pneumonia"):
+        fit_head(without, settings)
+
+
 def test_features_know_label_and_origin_of_their_records(records):
     rows = np.arange(2 * len(records), dtype=np.float32).reshape(-1, 2)
     features = features_of(rows, rows + 1, records)

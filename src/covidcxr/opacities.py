@@ -42,7 +42,7 @@ def with_opacities(grey: Grey, lungs: Field, rng: np.random.Generator) -> Grey:
         rng: Source of all randomness.
 
     Returns:
-        A copy, never darker; unchanged where hardly any lung is found.
+        The picture with them, nowhere darker; the same picture where hardly any lung is found.
     """
     rows, columns = np.nonzero(lungs > LUNG)
     if len(rows) < LEAST_LUNG:

@@ -62,8 +62,10 @@ def fit_head(features: Features, settings: RobustHead) -> tuple[NDArray[np.float
         scores, before softmax, is fitted with every class counting the same.
 
     Raises:
-        ManifestError: No origin has enough images of COVID-19, or none of normal.
+        ManifestError: No image of other pneumonia, or no origin with enough images of COVID-19, or none of normal.
     """
+    if PNEUMONIA not in features.y_true:
+        raise ManifestError("Expected training images of other pneumonia. Received none.")
     mean, spread = features.plain.mean(axis=0), features.plain.std(axis=0) + TINY
     plain, opaque = ((part.astype(np.float64) - mean) / spread for part in (features.plain, features.opaque))
     y_true = features.y_true

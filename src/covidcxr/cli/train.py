@@ -9,7 +9,7 @@ from covidcxr.errors import require_extra
 
 
 @click.command("train")
-@click.option("--recipe", "recipe", required=True, metavar="NAME|FILE.toml", help="classic, default, or a TOML file.")
+@click.option("--recipe", required=True, metavar="NAME|FILE.toml", help="classic, default, finetuned, or a TOML file.")
 @click.option("--manifest", type=click.Path(path_type=Path), required=True, help="Made by 'covidcxr data build'.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="RUN", help="Run folder.")
 @click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="Keep decoded images for other runs.")
