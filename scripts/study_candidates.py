@@ -8,6 +8,8 @@ from study_heads import Fit, difference_of_means, discriminant, logistic, multin
 BASELINE_C = 0.003
 LATE = ("stage4", "stage5", "stage6")
 """The layers of covidcxr.models.lung_pooled."""
+RECIPE = robust(within=1, opacities=10, contrast=0.5)
+"""As recipes/default.toml has it."""
 
 Kept = Literal["baseline"] | bool
 
@@ -56,9 +58,9 @@ def _head(name: str, says: str, fit: Fit, *, second: str = "default", kept: bool
     return Candidate(name=name, says=says, fit=fit, second=second, layers=("top",), pool="whole", kept=kept)
 
 
-def _layer(name: str, side: int, *, kept: bool = False) -> Candidate:
+def _layer(name: str, side: int) -> Candidate:
     says = f"Features of {name}, {side} x {side} cells, averaged over the whole picture."
-    return Candidate(name=name, says=says, fit=difference_of_means, layers=(name,), pool="whole", kept=kept)
+    return Candidate(name=name, says=says, fit=difference_of_means, layers=(name,), pool="whole")
 
 
 def _place(name: str, says: str, pool: str, *, variant: str = "default", kept: bool = False) -> Candidate:
@@ -133,8 +135,9 @@ GROUPS = (
         "layer",
         (
             _layer("stage3", 14),
-            *(_layer(name, side, kept=True) for name, side in zip(LATE, (14, 7, 7), strict=True)),
+            *(_layer(name, side) for name, side in zip(LATE, (14, 7, 7), strict=True)),
             _layer("top", 7),
+            _place("stages 4 to 6", "Stages 4, 5 and 6, one after the other.", "whole", kept=True),
         ),
     ),
     Group(
@@ -179,10 +182,24 @@ GROUPS = (
             _evidence(
                 "+ contrast 0.5",
                 "A logistic regression of COVID-19 against normal added, half as strong: the recipe.",
-                robust(within=1, opacities=10, contrast=0.5),
+                RECIPE,
                 kept=True,
             ),
             _evidence("+ contrast 1", "The same, as strong.", robust(within=1, opacities=10, contrast=1)),
+            Candidate(
+                name="recipe, stage6 alone",
+                says="As the recipe, on one layer in place of three.",
+                fit=RECIPE,
+                second="opaque",
+                layers=LATE[-1:],
+            ),
+            Candidate(
+                name="recipe, not equalised",
+                says="As the recipe, the features taken from pictures that are not equalised.",
+                fit=RECIPE,
+                variant="not-equalised",
+                second="opaque-not-equalised",
+            ),
         ),
     ),
     Group(

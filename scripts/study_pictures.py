@@ -133,6 +133,7 @@ VARIANTS = (
     Variant("blur-0", _like(blur=0.0)),
     Variant("blur-3", _like(blur=3.0)),
     Variant("not-equalised", _like(equalize=False)),
+    Variant("opaque-not-equalised", _like(equalize=False), change=with_opacities),
     Variant("crop-1.0", _like(crop=1.0)),
     Variant("crop-0.7", _like(crop=0.7)),
 )
