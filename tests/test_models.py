@@ -31,7 +31,7 @@ def test_imagenet_weights_make_features_that_random_weights_do_not():
 def test_input_is_scaled_inside_the_graph():
     backbone = build_backbone(32)
     rescaling = backbone.layers[1]
-    assert rescaling.scale * 255 + rescaling.offset == pytest.approx((255 - MEAN) / STDDEV)
+    assert np.ravel(rescaling.scale) * 255 + np.ravel(rescaling.offset) == pytest.approx((255 - MEAN) / STDDEV)
     assert backbone.input.dtype == "uint8"
 
 

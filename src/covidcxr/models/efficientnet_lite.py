@@ -11,6 +11,7 @@ from keras import layers
 
 from covidcxr.errors import RecipeError
 from covidcxr.models.head import classification_head
+from covidcxr.models.rescaling import rescaling
 
 
 class Stage(NamedTuple):
@@ -79,7 +80,7 @@ def build_backbone(size: int) -> keras.Model:
     three equal channels.
     """
     image = keras.Input((size, size, 1), dtype="uint8", name="image")
-    x = layers.Rescaling(1 / STDDEV, offset=-MEAN / STDDEV)(image)
+    x = rescaling(1 / STDDEV, -MEAN / STDDEV)(image)
     x = _normalised(layers.Conv2D(STEM_FILTERS, 3, 2, padding="same", use_bias=False, name="stem")(x), "stem")
     for number, stage in enumerate(STAGES):
         for repeat in range(stage.repeats):

@@ -5,6 +5,8 @@ from importlib.resources import as_file, files
 import keras
 from keras import layers
 
+from covidcxr.models.rescaling import rescaling
+
 WEIGHTS = "lungs.weights.h5"
 LUNGS = "lungs"
 """Name of the last layer."""
@@ -23,7 +25,7 @@ def lung_unet(*, size: int, channels: int = 8, weights: str | None = None) -> ke
         probability of lung.
     """
     image = keras.Input((size, size, 1), dtype="uint8", name="image")
-    x = layers.Rescaling(1 / 255)(image)
+    x = rescaling(1 / 255)(image)
     widths = [channels * factor for factor in (1, 2, 4, 8)]
     skipped = []
     for width in widths:
