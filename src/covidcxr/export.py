@@ -56,12 +56,28 @@ def export(run: Path, out: Path) -> None:
         operating_points=calibration.operating_points,
     )
     onnx.helper.set_model_props(proto, artifact.to_metadata())
+    save_checked(proto, serving, out, size=recipe.preprocessing.size, tolerance=TOLERANCE)
+
+
+def save_checked(proto: onnx.ModelProto, serving: keras.Model, out: Path, *, size: int, tolerance: float) -> None:
+    """Write a converted model; the file appears only when it equals Keras.
+
+    Args:
+        proto: What ``convert`` made of ``serving``.
+        serving: The model in Keras.
+        out: The ONNX file.
+        size: Side of the square input in pixels.
+        tolerance: Largest difference; see parity.
+
+    Raises:
+        ArtifactError: The file differs from Keras by more than ``tolerance``.
+    """
     partial = out.with_name(out.name + ".part")
     onnx.save(proto, partial)
-    difference = parity(serving, partial, size=recipe.preprocessing.size)
-    if difference > TOLERANCE:
+    difference = parity(serving, partial, size=size)
+    if difference > tolerance:
         partial.unlink()
-        raise ArtifactError(f"Expected {out} to equal Keras to {TOLERANCE}. Received a difference of {difference:.1e}.")
+        raise ArtifactError(f"Expected {out} to equal Keras to {tolerance}. Received a difference of {difference:.1e}.")
     partial.replace(out)
 
 

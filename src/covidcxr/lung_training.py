@@ -20,6 +20,7 @@ from covidcxr.lungs import PREPROCESSING, export
 from covidcxr.machine import compute_exactly
 from covidcxr.models.lung_unet import WEIGHTS, lung_unet
 from covidcxr.recipe import Augmentation
+from covidcxr.training import make_run_folder
 from covidcxr.training_log import History, Progress
 
 RUN, HISTORY, NETWORK, MODEL, REPORT, EXAMPLES = (
@@ -92,9 +93,7 @@ def _open_run(out: Path, depends: dict[str, Any]) -> None:
         if found != depends:
             raise RecipeError(f"Expected a new folder, or a run of {depends}. Received {out} with {found}.")
         return
-    out.mkdir(parents=True, exist_ok=True)
-    if any(out.iterdir()):
-        raise RecipeError(f"Expected a new or empty run folder. Received {out} with other files in it.")
+    make_run_folder(out)
     (out / RUN).write_text(json.dumps(depends, indent=2) + "\n", "utf-8")
 
 

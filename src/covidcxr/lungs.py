@@ -8,8 +8,7 @@ import keras
 import onnx
 
 from covidcxr import DISCLAIMER, __version__
-from covidcxr.errors import ArtifactError
-from covidcxr.export import convert, parity
+from covidcxr.export import convert, save_checked
 from covidcxr.images import Preprocessing
 from covidcxr.lung_masks import LUNGS, METADATA_KEY
 
@@ -36,10 +35,4 @@ def export(model: keras.Model, out: Path, *, data_hash: str) -> None:
     about = {"preprocessing": asdict(PREPROCESSING), "covidcxr": __version__, "data_hash": data_hash}
     about |= {"licence": LICENCE, "intended_use": DISCLAIMER}
     onnx.helper.set_model_props(proto, {METADATA_KEY: json.dumps(about, sort_keys=True)})
-    partial = out.with_name(out.name + ".part")
-    onnx.save(proto, partial)
-    difference = parity(serving, partial, size=PREPROCESSING.size)
-    if difference > TOLERANCE:
-        partial.unlink()
-        raise ArtifactError(f"Expected {out} to equal Keras to {TOLERANCE}. Received a difference of {difference:.1e}.")
-    partial.replace(out)
+    save_checked(proto, serving, out, size=PREPROCESSING.size, tolerance=TOLERANCE)

@@ -99,9 +99,7 @@ def _open_run(out: Path, text: str, recipe: Recipe, parts: Parts, machine: Machi
         if (out / RECIPE).read_text("utf-8") != text or any(found[key] != depends[key] for key in depends):
             raise RecipeError(f"Expected a new folder, or a run of {depends} with the same recipe. Received {out}.")
         return
-    out.mkdir(parents=True, exist_ok=True)
-    if any(out.iterdir()):
-        raise RecipeError(f"Expected a new or empty run folder. Received {out} with other files in it.")
+    make_run_folder(out)
     (out / RECIPE).write_text(text, "utf-8")
     rows = [f"{record.id},{part}\n" for part in ("train", "validation") for record in getattr(parts, part)]
     (out / PARTS).write_text("id,part\n" + "".join(rows), "utf-8")
@@ -114,6 +112,17 @@ def _open_run(out: Path, text: str, recipe: Recipe, parts: Parts, machine: Machi
         **{package: version(package) for package in ("tensorflow", "keras", "numpy", "pillow")},
     }
     (out / RUN).write_text(json.dumps(depends | environment, indent=2) + "\n", "utf-8")
+
+
+def make_run_folder(out: Path) -> None:
+    """Make a folder for a new run.
+
+    Raises:
+        RecipeError: It holds files already.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if any(out.iterdir()):
+        raise RecipeError(f"Expected a new or empty run folder. Received {out} with other files in it.")
 
 
 def make_batches(records: Sequence[Record], recipe: Recipe, *, training: bool, cache: Path | None = None) -> Batches:

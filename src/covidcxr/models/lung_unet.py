@@ -5,11 +5,10 @@ from importlib.resources import as_file, files
 import keras
 from keras import layers
 
+from covidcxr.lung_masks import LUNGS
 from covidcxr.models.rescaling import rescaling
 
 WEIGHTS = "lungs.weights.h5"
-LUNGS = "lungs"
-"""Name of the last layer."""
 
 
 def lung_unet(*, size: int, channels: int = 8, weights: str | None = None) -> keras.Model:
