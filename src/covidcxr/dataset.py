@@ -111,8 +111,10 @@ class Batches:
                 tf.ensure_shape(weights, (None,)),
             )
 
-        batches = tf.data.Dataset.range(len(self)).map(fetch, num_parallel_calls=1, deterministic=True)
-        return batches.prefetch(2)
+        batches = tf.data.Dataset.range(len(self)).map(fetch, num_parallel_calls=1, deterministic=True).prefetch(2)
+        options = tf.data.Options()
+        options.autotune.enabled = False  # nothing is left to tune, and an epoch waits for the tuner to wake up and end
+        return batches.with_options(options)
 
 
 def _shared(batch: Batch, replicas: int) -> Batch:
