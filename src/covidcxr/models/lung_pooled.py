@@ -11,6 +11,7 @@ from covidcxr.errors import RecipeError
 from covidcxr.models.efficientnet_lite import load_backbone
 from covidcxr.models.head import classification_head
 from covidcxr.models.lung_unet import lung_unet
+from covidcxr.models.upsampling import doubled
 
 STAGES = ("stage4_block2_add", "stage5_block3_add", "stage6_block0_project_bn")
 """Layers whose features are pooled: 112, 192 and 320 channels at 1/16, 1/32 and 1/32 of the side."""
@@ -41,9 +42,7 @@ def lung_pooled(*, size: int, classes: int, weights: str | None, dropout: float)
     backbone = load_backbone(size, weights)
     stages = [backbone.get_layer(name).output for name in STAGES]
     finest = stages[0].shape[1]
-    features = layers.Concatenate()(
-        [layers.UpSampling2D(finest // x.shape[1])(x) if x.shape[1] < finest else x for x in stages]
-    )
+    features = layers.Concatenate()([doubled(x) if x.shape[1] < finest else x for x in stages])
     share = _share_of_lungs(backbone.input, size, weights)
     inside = layers.Multiply(name="inside")([features, share])
     probabilities = classification_head(inside, classes=classes, dropout=dropout)

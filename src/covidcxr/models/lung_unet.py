@@ -7,6 +7,7 @@ from keras import layers
 
 from covidcxr.lung_masks import LUNGS
 from covidcxr.models.rescaling import rescaling
+from covidcxr.models.upsampling import doubled
 
 WEIGHTS = "lungs.weights.h5"
 
@@ -33,7 +34,7 @@ def lung_unet(*, size: int, channels: int = 8, weights: str | None = None) -> ke
         x = layers.MaxPooling2D()(x)
     x = _twice(x, widths[-1])
     for width, skip in zip(reversed(widths), reversed(skipped), strict=True):
-        x = _twice(layers.Concatenate()([layers.UpSampling2D()(x), skip]), width)
+        x = _twice(layers.Concatenate()([doubled(x), skip]), width)
     model = keras.Model(image, layers.Conv2D(1, 1, activation="sigmoid", name=LUNGS)(x), name="lung_unet")
     if weights is not None:
         with as_file(files("covidcxr.models") / WEIGHTS) as path:
