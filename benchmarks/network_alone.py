@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-RUNS = 60
+RUNS = 20
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files
@@ -30,7 +30,7 @@ from covidcxr.phantom import radiograph
 
 HERE = Path(__file__).parent
 PYTHON = sys.executable
-STARTS, REQUESTS = 5, 100
+STARTS, REQUESTS, TURNS = 5, 100, 6
 SAMPLING_S = 0.01
 SIDE = 1024
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"} | {
@@ -174,10 +174,14 @@ def summary(values: list[float]) -> dict[str, float]:
     return {"median": float(np.median(values)), "min": min(values), "max": max(values), "n": len(values)}
 
 
-def alone(kind: str, model: Path) -> dict[str, float]:
-    """Time a network alone, in a process of its own."""
-    command = [PYTHON, str(HERE / "network_alone.py"), kind, str(model)]
-    return summary(json.loads(subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True).stdout))
+def alone(networks: Mapping[str, tuple[str, Path]]) -> dict[str, dict[str, float]]:
+    """Time networks alone, each in a process of its own, in turn: what slows the machine for a while slows all."""
+    found: dict[str, list[float]] = {name: [] for name in networks}
+    for _ in tqdm(range(TURNS), desc="networks", disable=None):
+        for name, (kind, model) in networks.items():
+            command = [PYTHON, str(HERE / "network_alone.py"), kind, str(model)]
+            found[name] += json.loads(subprocess.run(command, env=ENVIRONMENT, check=True, capture_output=True).stdout)
+    return {name: summary(values) for name, values in found.items()}
 
 
 def imports(modules: str) -> float:
@@ -214,12 +218,14 @@ def measure(folder: Path) -> dict[str, object]:
             "classic": installed_mb("tensorflow", "flask", "pillow"),
             "covidcxr": installed_mb(*web) + own_mb(),
         },
-        "network_ms": {
-            "classic network, Keras predict": alone("keras-predict", model),
-            "classic network, Keras direct call": alone("keras-call", model),
-            "EfficientNet-Lite0 at 224 px, ONNX Runtime": alone("onnxruntime", plain),
-            "shipped network, ONNX Runtime": alone("onnxruntime", own),
-        },
+        "network_ms": alone(
+            {
+                "classic network, Keras predict": ("keras-predict", model),
+                "classic network, Keras direct call": ("keras-call", model),
+                "EfficientNet-Lite0 at 224 px, ONNX Runtime": ("onnxruntime", plain),
+                "shipped network, ONNX Runtime": ("onnxruntime", own),
+            }
+        ),
     }
 
 
