@@ -13,9 +13,11 @@ from PIL import Image
 
 from covidcxr import DISCLAIMER
 from covidcxr.cli import cli
+from covidcxr.cli.predict import CSV_NOTES
+from covidcxr.flags import TEXTS, FlagCode
 from covidcxr.images import read_image
+from covidcxr.labels import LABELS
 from covidcxr.phantom import radiograph
-from covidcxr.predictor import UNIFORM
 from test_dicom_images import dicom, write
 
 
@@ -55,13 +57,14 @@ def test_json(predict, folder, predictor):
     assert list(broken) == ["path", "error"]
     assert "0 bytes" in broken["error"]
     for item in scored:
-        keys = ["path", "label", "probabilities", "operating_points", "abstained", "reason", "flags", "model"]
+        keys = ["path", "label", "probabilities", "interval", "prediction_set", "operating_points"]
+        keys += ["abstained", "reason", "flags", "lung_share", "model", "audit"]
         assert list(item) == keys
         expected = predictor.predict(read_image(folder / item["path"])).to_dict(item["path"])
         assert item == {**expected, "probabilities": pytest.approx(expected["probabilities"], abs=1e-5)}
     assert [item["label"] for item in scored] == ["normal", "covid", None]
     assert [item["operating_points"].get("balanced", {}).get("positive") for item in scored] == [False, True, None]
-    assert (scored[2]["abstained"], scored[2]["reason"]) == (True, UNIFORM)
+    assert (scored[2]["abstained"], scored[2]["reason"]) == (True, TEXTS[FlagCode.UNIFORM])
 
 
 def test_csv(predict, folder, predictor):
@@ -72,9 +75,7 @@ def test_csv(predict, folder, predictor):
     assert "3 images scored, 3 errors" in result.stdout
     with target.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert (
-        ",".join(rows[0]) == "path,label,normal,pneumonia,covid,screening,balanced,abstained,reason,flags,model,error"
-    )
+    assert list(rows[0]) == ["path", "label", *LABELS, "screening", "balanced", *CSV_NOTES, "error"]
     by_path = {row["path"]: row for row in rows}
     assert by_path["xrays/dark.png"]["label"] == "normal"
     assert by_path["xrays/dark.png"]["abstained"] == "false"
@@ -82,7 +83,7 @@ def test_csv(predict, folder, predictor):
     assert calls == [["false", "false"], ["true", "true"], ["", ""]]
     assert by_path["xrays/dark.png"]["model"] == predictor.model
     assert sum(float(by_path["xrays/dark.png"][name]) for name in ("normal", "pneumonia", "covid")) == pytest.approx(1)
-    assert by_path["xrays/uniform.bmp"]["reason"] == UNIFORM
+    assert by_path["xrays/uniform.bmp"]["reason"] == TEXTS[FlagCode.UNIFORM]
     assert by_path["xrays/uniform.bmp"]["label"] == ""
     for path, reason in (("xrays/broken.png", "0 bytes"), ("notes.txt", "none of these"), ("nothing*.png", "pattern")):
         assert reason in by_path[path]["error"]
@@ -94,7 +95,7 @@ def test_csv_of_a_model_without_operating_points(folder, plain_model_file):
     arguments = ["predict", "xrays/dark.png", "notes.txt", "--csv", "out.csv", "--model", str(plain_model_file)]
     assert CliRunner().invoke(cli, arguments).exit_code == 1
     head, *rows = csv.reader(Path("out.csv").read_text(encoding="utf-8").splitlines())
-    assert head == ["path", "label", "normal", "pneumonia", "covid", "abstained", "reason", "flags", "model", "error"]
+    assert head == ["path", "label", *LABELS, *CSV_NOTES, "error"]
     assert [len(row) for row in rows] == [len(head)] * 2
 
 
@@ -110,7 +111,7 @@ def test_table(predict, folder):
     assert [row[place:] for row in rows[1:]] == [
         "xrays/dark.png",
         "xrays/more/bright.jpg",
-        f"xrays/uniform.bmp ({UNIFORM})",
+        f"xrays/uniform.bmp ({TEXTS[FlagCode.UNIFORM]})",
     ]
     assert [row.split()[0] for row in rows] == ["error", "normal", "covid", "abstained"]
     assert "notes.txt: the content is none of these" in rows[0]

@@ -3,12 +3,13 @@ import pytest
 
 from covidcxr.artifact import PointName
 from covidcxr.errors import ArtifactError
+from covidcxr.flags import TEXTS, FlagCode
 from covidcxr.labels import Label
-from covidcxr.predictor import UNIFORM, Predictor
+from covidcxr.predictor import Predictor
 
 
 def test_probabilities_and_label_follow_the_network(predictor):
-    bright = np.tile(np.array([[200, 220]], np.uint8), (60, 40))
+    bright = np.tile(np.array([[200, 220]], np.uint8), (120, 80))
     prediction = predictor.predict(bright)
     assert prediction.label is Label.COVID
     assert sum(prediction.probabilities.values()) == pytest.approx(1, abs=1e-6)
@@ -16,10 +17,10 @@ def test_probabilities_and_label_follow_the_network(predictor):
 
 
 def test_map_lies_where_the_evidence_is(predictor):
-    image = np.zeros((400, 500), np.uint8)
+    image = np.full((400, 500), 20, np.uint8)
     image[300:360, 60:120] = 255
-    prediction = predictor.predict_many([image + np.uint8(0)])[0]
-    covid = predictor.predict(np.maximum(image, 128 + (image > 0) * np.uint8(100)))
+    prediction = predictor.predict_many([image])[0]
+    covid = predictor.predict(np.maximum(image, 128 + (image > 20) * np.uint8(100)))
     assert covid.label is Label.COVID
     left, top, right, bottom = covid.activation_map.box
     row, column = np.unravel_index(covid.activation_map.values.argmax(), covid.activation_map.values.shape)
@@ -33,7 +34,7 @@ def test_map_lies_where_the_evidence_is(predictor):
 
 @pytest.mark.parametrize(("grey", "positive"), [(40, (False, False)), (128, (True, False)), (230, (True, True))])
 def test_operating_points_say_on_which_side_an_image_lies(predictor, grey, positive):
-    prediction = predictor.predict(np.tile(np.array([[grey, grey + 1]], np.uint8), (60, 40)))
+    prediction = predictor.predict(np.tile(np.array([[grey, grey + 1]], np.uint8), (120, 80)))
     screening, balanced = prediction.operating_points[PointName.SCREENING], prediction.operating_points["balanced"]
     assert (screening.threshold, balanced.threshold) == (0.3, 0.36)
     assert (screening.positive, balanced.positive) == positive
@@ -44,13 +45,13 @@ def test_operating_points_say_on_which_side_an_image_lies(predictor, grey, posit
 
 
 def test_a_model_without_operating_points_gives_none(plain_model_file):
-    prediction = Predictor.load(plain_model_file).predict(np.tile(np.array([[40, 90]], np.uint8), (60, 40)))
+    prediction = Predictor.load(plain_model_file).predict(np.tile(np.array([[40, 90]], np.uint8), (120, 80)))
     assert prediction.label is Label.NORMAL
     assert prediction.to_dict("a.png")["operating_points"] == {}
 
 
 def test_a_batch_equals_single_images(predictor):
-    images = [np.random.default_rng(i).integers(0, 255, (90 + i, 100), np.uint8) for i in range(5)]
+    images = [np.random.default_rng(i).integers(0, 255, (190 + i, 200), np.uint8) for i in range(5)]
     batch = predictor.predict_many(images)
     for image, prediction in zip(images, batch, strict=True):
         single = predictor.predict(image)
@@ -62,7 +63,7 @@ def test_a_uniform_image_is_declined(predictor):
     prediction = predictor.predict(np.full((100, 100), 90, np.uint8))
     assert prediction.abstained
     assert prediction.label is None
-    assert prediction.reason == UNIFORM
+    assert prediction.reason == TEXTS[FlagCode.UNIFORM]
     assert prediction.to_dict("a.png")["operating_points"] == {}
 
 

@@ -13,9 +13,10 @@ from playwright.sync_api import expect, sync_playwright
 from werkzeug.serving import make_server
 
 from covidcxr import DISCLAIMER
+from covidcxr.flags import TEXTS, FlagCode
 from covidcxr.heatmaps import overlay
 from covidcxr.phantom import Opacity, radiograph
-from covidcxr.predictor import UNIFORM, Predictor
+from covidcxr.predictor import Predictor
 from covidcxr.web.app import create_app
 from uploads import dicom, picture
 
@@ -224,7 +225,7 @@ def test_an_image_the_model_declines_says_why(page):
     choose(page, ("flat.png", picture(np.full((90, 90), 90, np.uint8))))
     wait_done(page, 1)
     card = page.locator(".card")
-    expect(card.locator(".prediction")).to_contain_text(f"The model declines to answer Because {UNIFORM}.")
+    expect(card.locator(".prediction")).to_contain_text(f"Because {TEXTS[FlagCode.UNIFORM]}.")
     expect(card.locator(".bars")).to_be_hidden()
     expect(card.locator(".points")).to_be_hidden()
     expect(card.locator(".map")).to_be_hidden()

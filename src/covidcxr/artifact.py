@@ -6,9 +6,12 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any, Self
 
+from covidcxr.conformal import Conformal
 from covidcxr.errors import ArtifactError
+from covidcxr.gate import Check
 from covidcxr.images import Preprocessing
 from covidcxr.labels import Label
+from covidcxr.verdict import Audit
 
 METADATA_KEY = "covidcxr"
 INPUT = "image"
@@ -18,6 +21,13 @@ PROBABILITIES = "probabilities"
 ACTIVATION_MAP = "activation_map"
 """Graph output: float32 (N, h, w, classes), the class activation map of every class, unscaled; absent in networks
 whose head allows none (Zhou et al. 2016 needs global average pooling and one dense layer)."""
+EMBEDDING = "embedding"
+"""Graph output: float32 (N, features), what the last layer makes the scores from."""
+LUNGS = "lungs"
+"""Graph output: float32 (N, h, w, 1), probability of lung in each cell of the activation map, 0..1; absent in networks
+that look for no lungs."""
+GATE = "gate"
+"""Graph output: float32 (N, checks), a score for each of Artifact.gate; absent in models without a gate."""
 
 
 class PointName(StrEnum):
@@ -90,6 +100,9 @@ class Artifact:
         intended_use: One sentence for every place that shows a prediction.
         temperature: What the graph divides the scores before softmax by, above 0 (Guo et al. 2017); 1 changes nothing.
         operating_points: Thresholds on the probability of COVID-19; empty in models without validation groups.
+        conformal: Prediction sets and intervals; None in models without validation groups.
+        gate: Checks of the columns of the output ``gate``, the weightiest first; empty in models without one.
+        audit: What ``covidcxr audit`` found; None in models that nobody audited.
     """
 
     name: str
@@ -103,6 +116,9 @@ class Artifact:
     intended_use: str
     temperature: float = 1.0
     operating_points: tuple[OperatingPoint, ...] = ()
+    conformal: Conformal | None = None
+    gate: tuple[Check, ...] = ()
+    audit: Audit | None = None
     schema: int = field(default=1)
 
     def __post_init__(self) -> None:
@@ -132,6 +148,9 @@ class Artifact:
             values["preprocessing"] = Preprocessing(**values["preprocessing"])
             points = values.get("operating_points", ())
             values["operating_points"] = tuple(OperatingPoint.from_dict(point) for point in points)
+            values["gate"] = tuple(Check.from_dict(check) for check in values.get("gate", ()))
+            for name, kind in (("conformal", Conformal), ("audit", Audit)):
+                values[name] = kind.from_dict(values[name]) if values.get(name) else None
             return cls(**values)
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"Expected valid covidcxr metadata in {path}. Received: {error!r}") from error

@@ -13,7 +13,7 @@ import tf2onnx
 from keras import layers
 
 from covidcxr import DISCLAIMER, __version__
-from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES, Artifact
+from covidcxr.artifact import ACTIVATION_MAP, EMBEDDING, INPUT, LUNGS, PROBABILITIES, Artifact
 from covidcxr.calibration import Calibration, calibrate
 from covidcxr.errors import ArtifactError
 from covidcxr.training import RECIPE, VALIDATION, load_run, read_run
@@ -82,7 +82,7 @@ def save_checked(proto: onnx.ModelProto, serving: keras.Model, out: Path, *, siz
 
 
 def serving_model(model: keras.Model, *, temperature: float = 1.0) -> keras.Model:
-    """Return the model as served: ``probabilities`` of all classes, and the ``activation_map`` where the head allows.
+    """Return the model as served: see covidcxr.artifact for its outputs.
 
     The last layer's weights and bias are divided by the temperature, which divides the scores before softmax or sigmoid
     and costs nothing. The map of a class is those weights and bias of that class applied at every place of the last
@@ -102,8 +102,11 @@ def serving_model(model: keras.Model, *, temperature: float = 1.0) -> keras.Mode
     head.set_weights([kernel, bias])
     if probabilities.shape[-1] == 1:
         probabilities = layers.Concatenate(name=PROBABILITIES)([1.0 - probabilities, probabilities])
-    outputs = {PROBABILITIES: probabilities}
-    if "pool" in {layer.name for layer in model.layers}:
+    outputs = {PROBABILITIES: probabilities, EMBEDDING: last.input}
+    named = {layer.name for layer in model.layers}
+    if LUNGS in named:
+        outputs[LUNGS] = model.get_layer(LUNGS).output
+    if "pool" in named:
         convolution = layers.Conv2D(kernel.shape[1], 1, name=ACTIVATION_MAP)
         outputs[ACTIVATION_MAP] = convolution(model.get_layer("pool").input)
         convolution.set_weights([kernel[np.newaxis, np.newaxis], bias])

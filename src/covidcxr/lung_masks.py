@@ -12,12 +12,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image
 
-from covidcxr.artifact import INPUT
+from covidcxr.artifact import INPUT, LUNGS
 from covidcxr.errors import ArtifactError
 from covidcxr.images import Grey, Preprocessing
 
-LUNGS = "lungs"
-"""Graph output: float32 (N, size, size, 1), probability of lung, 0..1; the input is as in covidcxr.artifact."""
 METADATA_KEY = "covidcxr.lungs"
 BATCH = 32
 

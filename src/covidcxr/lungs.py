@@ -8,9 +8,10 @@ import keras
 import onnx
 
 from covidcxr import DISCLAIMER, __version__
+from covidcxr.artifact import LUNGS
 from covidcxr.export import convert, save_checked
 from covidcxr.images import Preprocessing
-from covidcxr.lung_masks import LUNGS, METADATA_KEY
+from covidcxr.lung_masks import METADATA_KEY
 
 PREPROCESSING = Preprocessing(size=128, crop=1.0, equalize=True)
 """The whole picture; equalised, because window and gamma of the collections differ."""

@@ -1,7 +1,7 @@
 """A model file to predictions: everything that shows a number to a person calls this, and nothing else does."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from mmap import ACCESS_READ, mmap
@@ -12,25 +12,34 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES, Artifact, PointName
+from covidcxr.artifact import ACTIVATION_MAP, EMBEDDING, GATE, INPUT, LUNGS, PROBABILITIES, Artifact, PointName
 from covidcxr.errors import ArtifactError
+from covidcxr.flags import Flag, FlagCode
+from covidcxr.gate import pixel_flags, score_flags
 from covidcxr.images import Grey
 from covidcxr.labels import Label
+from covidcxr.verdict import Audit
 
-UNIFORM = "the image is uniform: there is nothing to see in it"
+LUNG = 0.5
+"""Probability from which a cell of the activation map counts as lung."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationMap:
-    """Where the evidence for the predicted class lies (class activation map, Zhou et al. 2016).
+    """Where the evidence lies (class activation map, Zhou et al. 2016).
 
     Attributes:
-        values: float32, shape (h, w), 0..1, 1 is the strongest place of this image.
+        values: float32, shape (h, w), 0..1, 1 is the strongest place of this image: evidence for the predicted class.
+        contrast: float32, shape (h, w), -1..1: above 0 what speaks for COVID-19, below 0 what speaks for another
+            pneumonia; None in models that lack one of these classes.
+        lung_share: Share of ``values`` that lies in lung, 0..1; None where the network looks for no lungs.
         box: Left, top, right, bottom of the map in the whole image, as shares of its width and height.
     """
 
     values: NDArray[np.float32]
     box: tuple[float, float, float, float]
+    contrast: NDArray[np.float32] | None = None
+    lung_share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,22 +62,39 @@ class Prediction:
     Attributes:
         label: Most probable class, None if the model abstained.
         probabilities: Probability of every class of the model, 0..1, sum 1.
+        interval: Ends of the interval of the probability of COVID-19 (covidcxr.conformal); None in models without.
+        prediction_set: Classes that remain possible; None in models without conformal thresholds.
         operating_points: Call at every operating point of the model; empty in models without any and in abstentions.
-        abstained: Whether the model declines to answer.
-        reason: Why it declined, in plain words; None if it answered.
-        flags: What to know before using the number.
+        flags: What to know before using the number, the weightiest first.
         model: Name and hash of the model file.
+        audit: What an audit found out about the model; None if nobody audited it.
         activation_map: None in models without one and in abstentions.
     """
 
     label: Label | None
     probabilities: dict[Label, float]
+    interval: tuple[float, float] | None
+    prediction_set: tuple[Label, ...] | None
     operating_points: dict[PointName, Call]
-    abstained: bool
-    reason: str | None
-    flags: tuple[str, ...]
+    flags: tuple[Flag, ...]
     model: str
+    audit: Audit | None
     activation_map: ActivationMap | None
+
+    @property
+    def abstained(self) -> bool:
+        """Whether the model declines to answer."""
+        return self.label is None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it declined, in plain words; None if it answered."""
+        return next((flag.text for flag in self.flags if flag.declines), None)
+
+    @property
+    def lung_share(self) -> float | None:
+        """Share of the activation map that lies in lung, 0..1, where there is a map and the network looks for lungs."""
+        return self.activation_map.lung_share if self.activation_map else None
 
     def to_dict(self, path: str) -> dict[str, Any]:
         """Return the JSON object that the command line and the API both give for the image called ``path``."""
@@ -76,22 +102,32 @@ class Prediction:
             "path": path,
             "label": self.label,
             "probabilities": {str(label): value for label, value in self.probabilities.items()},
+            "interval": self.interval,
+            "prediction_set": self.prediction_set,
             "operating_points": {str(name): asdict(call) for name, call in self.operating_points.items()},
             "abstained": self.abstained,
             "reason": self.reason,
-            "flags": list(self.flags),
+            "flags": [{"code": flag.code, "text": flag.text} for flag in self.flags],
+            "lung_share": self.lung_share,
             "model": self.model,
+            "audit": self.audit.to_dict() if self.audit else None,
         }
 
 
 class Predictor:
-    """A loaded model file. Safe to share between threads."""
+    """A loaded model file. Safe to share between threads.
+
+    Attributes:
+        artifact: What the file says about itself.
+        model: Name and hash of the file.
+        outputs: Names of what the network gives, see covidcxr.artifact.
+    """
 
     def __init__(self, session: ort.InferenceSession, artifact: Artifact, model: str) -> None:
         self.artifact = artifact
         self.model = model
         self._session = session
-        self._outputs = [output.name for output in session.get_outputs()]
+        self.outputs = frozenset(output.name for output in session.get_outputs())
 
     @classmethod
     def load(cls, path: Path, *, threads: int = 0) -> Self:
@@ -133,34 +169,64 @@ class Predictor:
         """Score decoded images in one run of the network, in their order."""
         if not greys:
             return []
-        batch = np.stack([self.artifact.preprocessing(grey) for grey in greys])[..., np.newaxis]
-        outputs = dict(zip(self._outputs, self._session.run(self._outputs, {INPUT: batch}), strict=True))
-        maps = outputs.get(ACTIVATION_MAP, [None] * len(greys))
+        outputs = self.run(greys, self.outputs - {EMBEDDING})
         return [
-            self._prediction(grey, probabilities, class_maps)
-            for grey, probabilities, class_maps in zip(greys, outputs[PROBABILITIES], maps, strict=True)
+            self._prediction(grey, {name: values[index] for name, values in outputs.items()})
+            for index, grey in enumerate(greys)
         ]
 
-    def _prediction(
-        self, grey: Grey, probabilities: NDArray[np.float32], class_maps: NDArray[np.float32] | None
-    ) -> Prediction:
-        uniform = bool(grey.min() == grey.max())
-        best = int(probabilities.argmax())
-        by_label = dict(zip(self.artifact.labels, map(float, probabilities), strict=True))
-        activation_map = None
-        if class_maps is not None and not uniform:
-            activation_map = ActivationMap(
-                values=_unit_range(class_maps[..., best]), box=self.artifact.preprocessing.box
-            )
+    def run(self, greys: Sequence[Grey], names: Collection[str]) -> dict[str, NDArray[np.float32]]:
+        """Return outputs of the network as they are, for those who study it.
+
+        Args:
+            greys: Decoded images, at least one.
+            names: Some of ``outputs``.
+
+        Returns:
+            By name, see covidcxr.artifact.
+        """
+        batch = np.stack([self.artifact.preprocessing(grey) for grey in greys])[..., np.newaxis]
+        return dict(zip(names, self._session.run(list(names), {INPUT: batch}), strict=True))
+
+    def _prediction(self, grey: Grey, outputs: dict[str, NDArray[np.float32]]) -> Prediction:
+        artifact = self.artifact
+        by_label = dict(zip(artifact.labels, map(float, outputs[PROBABILITIES]), strict=True))
+        conformal, prediction_set, interval = artifact.conformal, None, None
+        if conformal:
+            possible = conformal.prediction_set(list(by_label.values()))
+            prediction_set = tuple(artifact.labels[index] for index in possible)
+            interval = conformal.interval(by_label[Label.COVID])
+        flags = pixel_flags(grey)
+        if artifact.gate and not flags:
+            flags = score_flags(artifact.gate, outputs[GATE])
+        if prediction_set == artifact.labels:
+            flags += (Flag(FlagCode.UNCERTAIN),)
+        declined = any(flag.declines for flag in flags)
         return Prediction(
-            label=None if uniform else self.artifact.labels[best],
+            label=None if declined else max(by_label, key=by_label.__getitem__),
             probabilities=by_label,
-            operating_points={} if uniform else self._calls(by_label),
-            abstained=uniform,
-            reason=UNIFORM if uniform else None,
-            flags=(),
+            interval=interval,
+            prediction_set=prediction_set,
+            operating_points={} if declined else self._calls(by_label),
+            flags=flags,
             model=self.model,
-            activation_map=activation_map,
+            audit=artifact.audit,
+            activation_map=None if declined else self._map(outputs),
+        )
+
+    def _map(self, outputs: dict[str, NDArray[np.float32]]) -> ActivationMap | None:
+        if ACTIVATION_MAP not in outputs:
+            return None
+        labels, maps = self.artifact.labels, outputs[ACTIVATION_MAP]
+        values = _unit_range(maps[..., int(outputs[PROBABILITIES].argmax())])
+        contrast = lung_share = None
+        if {Label.COVID, Label.PNEUMONIA} <= set(labels):
+            difference = maps[..., labels.index(Label.COVID)] - maps[..., labels.index(Label.PNEUMONIA)]
+            contrast = difference / max(float(np.abs(difference).max()), float(np.finfo(np.float32).tiny))
+        if LUNGS in outputs and values.any():
+            lung_share = float(values[outputs[LUNGS][..., 0] >= LUNG].sum() / values.sum())
+        return ActivationMap(
+            values=values, contrast=contrast, lung_share=lung_share, box=self.artifact.preprocessing.box
         )
 
     def _calls(self, probabilities: dict[Label, float]) -> dict[PointName, Call]:

@@ -42,6 +42,10 @@ class Result:
 
 
 Write = Callable[[Result], None]
+CSV_NOTES = (
+    *("interval_low", "interval_high", "prediction_set", "abstained", "reason", "flags"),
+    *("lung_share", "model", "audit"),
+)
 
 
 @click.command("predict", epilog=DISCLAIMER)
@@ -176,7 +180,7 @@ def _csv_rows(path: Path, predictor: "Predictor") -> Iterator[Write]:
     try:
         with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["path", "label", *labels, *points, "abstained", "reason", "flags", "model", "error"])
+            writer.writerow(["path", "label", *labels, *points, *CSV_NOTES, "error"])
             yield lambda result: writer.writerow(_csv_row(result, labels, points))
     except BaseException:
         click.echo(f"{partial} holds the files that are done; {path} was left as it was.", err=True)
@@ -187,13 +191,21 @@ def _csv_rows(path: Path, predictor: "Predictor") -> Iterator[Write]:
 def _csv_row(result: Result, labels: "Sequence[Label]", points: "Sequence[PointName]") -> list[object]:
     prediction = result.prediction
     if prediction is None:
-        return [result.path, *[""] * (len(labels) + len(points) + 5), result.error]
+        return [result.path, *[""] * (1 + len(labels) + len(points) + len(CSV_NOTES)), result.error]
     probabilities = [prediction.probabilities[label] for label in labels]
     calls = [prediction.operating_points.get(point) for point in points]
     positive = ["" if call is None else str(call.positive).lower() for call in calls]
-    label, reason, flags = prediction.label or "", prediction.reason or "", "; ".join(prediction.flags)
-    abstained = str(prediction.abstained).lower()
-    return [result.path, label, *probabilities, *positive, abstained, reason, flags, prediction.model, ""]
+    notes = [
+        *(prediction.interval or ("", "")),
+        " ".join(prediction.prediction_set or ()),
+        str(prediction.abstained).lower(),
+        prediction.reason or "",
+        " ".join(flag.code for flag in prediction.flags),
+        prediction.lung_share,
+        prediction.model,
+        prediction.audit.verdict if prediction.audit else "",
+    ]
+    return [result.path, prediction.label or "", *probabilities, *positive, *notes, ""]
 
 
 @contextmanager
@@ -211,7 +223,7 @@ def _table(predictor: "Predictor") -> Iterator[Write]:
         if prediction is None:
             line("error", ["-"] * len(labels), click.format_filename(str(result.error)))
             return
-        notes = [*([prediction.reason] if prediction.reason else []), *prediction.flags]
+        notes = [flag.text for flag in prediction.flags]
         cells = [f"{prediction.probabilities[label]:.3f}" for label in labels]
         name = click.format_filename(result.path)
         line(prediction.label or "abstained", cells, f"{name} ({'; '.join(notes)})" if notes else name)

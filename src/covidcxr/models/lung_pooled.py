@@ -7,6 +7,7 @@ little of a pneumonia. Three stages are pooled, and not the last layer, which kn
 import keras
 from keras import layers
 
+from covidcxr.artifact import LUNGS
 from covidcxr.errors import RecipeError
 from covidcxr.models.efficientnet_lite import load_backbone
 from covidcxr.models.head import classification_head
@@ -54,6 +55,8 @@ def _share_of_lungs(image: keras.KerasTensor, size: int, weights: str | None) ->
     half = layers.AveragePooling2D(2)(keras.ops.cast(image, "float32"))
     lungs = lung_unet(size=size // 2, weights=None if weights is None else "lungs")
     lungs.trainable = False
-    cells = layers.AveragePooling2D(LUNG_CELL, dtype="float32")(lungs(keras.ops.cast(keras.ops.round(half), "uint8")))
+    cells = layers.AveragePooling2D(LUNG_CELL, dtype="float32", name=LUNGS)(
+        lungs(keras.ops.cast(keras.ops.round(half), "uint8"))
+    )
     raised = cells + FLOOR
     return raised / keras.ops.mean(raised, axis=(1, 2), keepdims=True)

@@ -5,7 +5,7 @@ from importlib.resources import as_file, files
 import keras
 from keras import layers
 
-from covidcxr.lung_masks import LUNGS
+from covidcxr.artifact import LUNGS
 from covidcxr.models.rescaling import rescaling
 from covidcxr.models.upsampling import doubled
 

@@ -129,7 +129,7 @@ class Card {
 
   show(answer) {
     this.find(".prediction").hidden = false;
-    for (const flag of answer.flags) this.find(".flags").append(item(flag));
+    for (const flag of answer.flags) this.find(".flags").append(item(flag.text));
     this.find(".flags").hidden = answer.flags.length === 0;
     if (answer.abstained) return this.abstain(answer.reason);
     for (const bar of this.element.querySelectorAll(".bar")) {
