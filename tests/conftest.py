@@ -5,6 +5,7 @@ import os
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -103,12 +104,16 @@ def operating_point(name: PointName, **shares: float) -> OperatingPoint:
 @pytest.fixture(scope="session")
 def plain_model_file(model_file: Path) -> Path:
     """Return the tiny model without operating points."""
+    return with_metadata(model_file, model_file.with_name("plain.onnx"), operating_points=())
+
+
+def with_metadata(model_file: Path, out: Path, **changes: Any) -> Path:
+    """Copy a model file with other values in its contract."""
     model = onnx.load(model_file)
     artifact = Artifact.from_metadata({entry.key: entry.value for entry in model.metadata_props}, str(model_file))
-    helper.set_model_props(model, replace(artifact, operating_points=()).to_metadata())
-    path = model_file.with_name("plain.onnx")
-    onnx.save(model, path)
-    return path
+    helper.set_model_props(model, replace(artifact, **changes).to_metadata())
+    onnx.save(model, out)
+    return out
 
 
 @pytest.fixture(scope="session")

@@ -78,6 +78,7 @@ def test_include_adds_the_map_and_a_preview(client, predictor, how):
     (item,) = answer.json
     activation_map = predictor.predict(GREY).activation_map
     assert np.abs(np.array(item["activation_map"]["values"]) - activation_map.values).max() <= 0.5e-4
+    assert np.abs(np.array(item["activation_map"]["contrast"]) - activation_map.contrast).max() <= 0.5e-4
     assert item["activation_map"]["box"] == list(activation_map.box)
     kind, _, data = item["preview"].partition(",")
     assert kind == "data:image/png;base64"

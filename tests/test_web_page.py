@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,14 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 from werkzeug.serving import make_server
 
+from conftest import with_metadata
 from covidcxr import DISCLAIMER
+from covidcxr.conformal import Conformal
 from covidcxr.flags import TEXTS, FlagCode
 from covidcxr.heatmaps import overlay
 from covidcxr.phantom import Opacity, radiograph
 from covidcxr.predictor import Predictor
+from covidcxr.verdict import Audit, Finding, Verdict
 from covidcxr.web.app import create_app
 from uploads import dicom, picture
 
@@ -302,6 +306,58 @@ def test_nothing_of_this_shows_for_a_model_without_operating_points(browser, pla
         expect(page.get_by_role("slider")).to_have_count(1)  # the map's
         assert "PPV" not in page.locator("body").inner_text()
         assert problems == []
+
+
+@pytest.fixture
+def judged_page(browser, model_file, tmp_path):
+    """The page of the tiny model with conformal sets and an audit in its file."""
+    says = "It tells them apart without the lungs."
+    finding = Finding(test="lungs_erased", verdict=Verdict.FAIL, value=0.9, low=0.8, high=1.0, says=says)
+    passed = replace(finding, verdict=Verdict.PASS, says="All is well here.")
+    conformal = Conformal(
+        coverage=0.9, thresholds=(0.3, 0.3, 0.4), images=(9, 9, 9), scores=(0.0, 0.33), low=(0.1, 0.25), high=(0.2, 0.4)
+    )
+    audit = Audit(date="2026-01-01", data_hash="0" * 64, findings=(finding, passed))
+    path = with_metadata(model_file, tmp_path / "judged.onnx", conformal=conformal, audit=audit)
+    with serving(Predictor.load(path)) as address, browser.new_context() as context:
+        page = context.new_page()
+        page.goto(address)
+        yield page
+
+
+def test_a_card_says_what_remains_possible_how_sure_that_is_and_what_an_audit_found(judged_page):
+    choose(judged_page, NORMAL)
+    wait_done(judged_page, 1)
+    card = judged_page.locator(".card")
+    expect(card.locator(".possible")).to_have_text("Normal or Other pneumonia")
+    expect(card.locator(".interval")).to_have_text("10 % to 20 %")
+    audit = card.locator(".audit")
+    expect(audit.locator("summary")).to_have_text("Audit of this model: not passed")
+    audit.locator("summary").click()
+    expect(audit.get_by_role("listitem")).to_have_text(["It tells them apart without the lungs."])
+
+
+def test_without_conformal_sets_and_audit_nothing_of_them_shows(page):
+    choose(page, NORMAL)
+    wait_done(page, 1)
+    expect(page.locator(".sureness, .audit")).to_have_count(0)
+    expect(page.locator(".in-lungs")).to_be_hidden()
+
+
+def test_the_map_of_covid_against_pneumonia_has_two_colours(page):
+    choose(
+        page, ("halves.png", picture((np.where(np.arange(200) < 100, 20, 235) * np.ones((200, 1))).astype(np.uint8)))
+    )
+    wait_done(page, 1)
+    card = page.locator(".card")
+    card.get_by_label("Strength").fill("100")
+    card.get_by_label("COVID-19 against other pneumonia").check()
+    red, _, blue, _ = np.moveaxis(shown(card).astype(int), -1, 0)
+    assert (blue - red)[90:110, 40:60].min() > 60  # dark: speaks against COVID-19
+    assert (red - blue)[90:110, 140:160].min() > 60
+    expect(card.locator(".scale-against")).to_be_visible()
+    expect(card.locator(".scale")).to_be_hidden()
+    expect(card.locator("canvas")).to_have_attribute("aria-label", re.compile("COVID-19 against other pneumonia"))
 
 
 def test_pictures_of_16_bits_are_shown_as_the_model_sees_them(page):

@@ -14,6 +14,9 @@ from covidcxr.errors import ImageError
 from covidcxr.images import Grey, decode_image
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from covidcxr.predictor import ActivationMap, Predictor
 
 FIELD = "file"
@@ -31,8 +34,9 @@ def create_api(predictor: "Predictor", *, max_files: int, parallel: int) -> Blue
     a list of the objects that ``covidcxr predict --json`` prints, in the order of the files. ``include``, a query or
     form field with names from EXTRAS (commas between, or several fields), adds:
 
-    - ``activation_map``: null or an object of ``values`` (rows of numbers 0..1) and ``box`` (left, top, right, bottom
-      of the map as shares of the image's width and height).
+    - ``activation_map``: null or an object of ``values`` (rows of numbers 0..1), ``contrast`` (null or rows of numbers
+      -1..1, above 0 what speaks for COVID-19, below what speaks for another pneumonia) and ``box`` (left, top, right,
+      bottom of the map as shares of the image's width and height).
     - ``preview``: the decoded image, its longer side at most PREVIEW_SIDE, as a data URL of a PNG.
 
     A file that cannot be scored becomes an object of ``path`` and ``error``; the status is 200 if any file was scored.
@@ -112,8 +116,16 @@ def _score(predictor: "Predictor", upload: FileStorage, include: frozenset[str])
 def _map_object(activation_map: "ActivationMap | None") -> dict[str, Any] | None:
     if activation_map is None:
         return None
-    rows = activation_map.values.tolist()
-    return {"values": [[round(value, MAP_DIGITS) for value in row] for row in rows], "box": list(activation_map.box)}
+    contrast = activation_map.contrast
+    return {
+        "values": _rows(activation_map.values),
+        "contrast": None if contrast is None else _rows(contrast),
+        "box": list(activation_map.box),
+    }
+
+
+def _rows(values: "NDArray[np.float32]") -> list[list[float]]:
+    return [[round(value, MAP_DIGITS) for value in row] for row in values.tolist()]
 
 
 def preview(grey: Grey) -> str:

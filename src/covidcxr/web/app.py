@@ -10,6 +10,7 @@ from werkzeug.exceptions import HTTPException
 
 from covidcxr import DISCLAIMER, __version__
 from covidcxr.labels import Label
+from covidcxr.verdict import Verdict
 from covidcxr.web.api import create_api
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ CLASS_NAMES = {
     Label.COVID: "COVID-19",
 }
 """How the page calls the classes."""
+VERDICTS = {Verdict.PASS: "passed", Verdict.WARN: "passed, with warnings", Verdict.FAIL: "not passed"}
+"""How the page calls the outcome of an audit."""
+AGAINST = {"below": (0, 114, 178), "above": (213, 94, 0)}
+"""Red, green, blue of what speaks for another pneumonia, and for COVID-19 (Okabe and Ito 2008)."""
 FORM_FIELDS = 8
 """Parts of a multipart request that may be something else than an image."""
 DRAINED = 4
@@ -94,7 +99,8 @@ def create_app(predictor: "Predictor", *, max_upload_mb: int = 64, max_files: in
             model=predictor.model,
             artifact=predictor.artifact,
             class_names=CLASS_NAMES,
-            map_style={"colours": COLOURS, "faint": FAINT, "full": FULL},
+            verdicts=VERDICTS,
+            map_style={"colours": COLOURS, "faint": FAINT, "full": FULL, "against": AGAINST},
             max_upload_mb=max_upload_mb,
         )
 

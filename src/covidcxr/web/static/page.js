@@ -1,5 +1,5 @@
 // The page: files in, cards out. Texts of the user and the server only ever become textContent.
-import { Viewer } from "./viewer.js";
+import { Viewer, opposition, ramp } from "./viewer.js";
 
 const LANES = 2; // requests under way at a time
 const form = document.getElementById("drop");
@@ -75,7 +75,7 @@ class Card {
     this.find(".file-name").textContent = file.name;
     this.canvas = this.find("canvas");
     this.canvas.setAttribute("aria-label", `Radiograph ${file.name}`);
-    this.viewer = new Viewer(this.canvas, mapStyle);
+    this.viewer = new Viewer(this.canvas);
     this.previewed = new Promise((resolve) => (this.endPreview = resolve));
   }
 
@@ -129,8 +129,9 @@ class Card {
 
   show(answer) {
     this.find(".prediction").hidden = false;
-    for (const flag of answer.flags) this.find(".flags").append(item(flag.text));
-    this.find(".flags").hidden = answer.flags.length === 0;
+    const notes = answer.flags.map((flag) => flag.text).filter((text) => text !== answer.reason);
+    this.find(".flags").append(...notes.map(item));
+    this.find(".flags").hidden = notes.length === 0;
     if (answer.abstained) return this.abstain(answer.reason);
     for (const bar of this.element.querySelectorAll(".bar")) {
       const share = answer.probabilities[bar.dataset.label];
@@ -138,6 +139,7 @@ class Card {
       bar.querySelector(".fill").style.width = `${100 * share}%`;
       bar.classList.toggle("most", bar.dataset.label === answer.label);
     }
+    this.showSureness(answer);
     for (const [name, { positive }] of Object.entries(answer.operating_points)) {
       const point = this.find(`.point[data-name=${name}]`);
       point.querySelector(".side").textContent = positive ? "Above" : "Below";
@@ -146,8 +148,18 @@ class Card {
     this.find(".points").hidden = points.length === 0;
     const { name } = this.find(".bar.most").dataset;
     this.find(".verdict-class").textContent = name;
-    if (answer.activation_map) this.showMap(answer.activation_map, name);
+    if (answer.activation_map) this.showMap(answer.activation_map, answer.lung_share, name);
     return `most like ${name}, ${percent(answer.probabilities[answer.label])}.`;
+  }
+
+  /** Say which classes remain possible and how wide the probability of COVID-19 is, in models that know. */
+  showSureness({ prediction_set: possible, interval }) {
+    if (!possible) return;
+    const names = possible.map((label) => this.find(`.bar[data-label=${label}]`).dataset.name);
+    this.find(".possible").textContent = names.length ? names.join(" or ") : "none of the classes";
+    this.find(".interval-row").hidden = !interval;
+    if (interval) this.find(".interval").textContent = interval.map((end) => percent(end)).join(" to ");
+    this.find(".sureness").hidden = false;
   }
 
   abstain(reason) {
@@ -159,23 +171,37 @@ class Card {
     return `the model declines to answer, because ${reason}.`;
   }
 
-  showMap(map, name) {
+  showMap({ values, contrast, box }, lungShare, name) {
     const shown = this.find(".map-shown");
     const strength = this.find(".map-strength");
+    const against = this.find(".map-against");
     const draw = () => {
       this.viewer.draw(shown.checked ? strength.value / 100 : 0);
-      strength.disabled = !shown.checked;
-      const state = shown.checked ? `with the activation map for ${name}` : "without the activation map";
+      strength.disabled = against.disabled = !shown.checked;
+      const map = against.checked ? "COVID-19 against other pneumonia" : name;
+      const state = shown.checked ? `with the activation map for ${map}` : "without the activation map";
       this.canvas.setAttribute("aria-label", `Radiograph ${this.file.name}, ${state}`);
+    };
+    const choose = () => {
+      if (against.checked) this.viewer.setMap(contrast, box, opposition({ ...mapStyle, ...mapStyle.against }));
+      else this.viewer.setMap(values, box, ramp(mapStyle));
+      this.find(".scale").hidden = against.checked;
+      this.find(".scale-against").hidden = !against.checked;
+      draw();
     };
     shown.addEventListener("change", draw);
     strength.addEventListener("input", draw);
-    this.find(".ramp").style.background = `linear-gradient(to right, ${mapStyle.colours.map((rgb) => `rgb(${rgb})`)})`;
+    against.addEventListener("change", choose);
+    const gradient = (colours) => `linear-gradient(to right, ${colours.map((rgb) => `rgb(${rgb})`)})`;
+    this.find(".scale .ramp").style.background = gradient(mapStyle.colours);
+    this.find(".scale-against .ramp").style.background = gradient([mapStyle.against.below, mapStyle.against.above]);
     this.find(".map-class").textContent = name;
+    this.find(".against").hidden = !contrast;
+    this.find(".in-lungs").hidden = lungShare === null;
+    if (lungShare !== null) this.find(".lung-share").textContent = percent(lungShare);
     this.find(".map").hidden = false;
-    this.viewer.setMap(map);
+    choose();
     this.find(".framed").hidden = !this.viewer.framed;
-    draw();
   }
 
   fail(message) {

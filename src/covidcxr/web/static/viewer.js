@@ -5,14 +5,12 @@ const HEAT_SIDE = 192; // pixels of the smoothed map; the browser stretches it o
 
 export class Viewer {
   #canvas;
-  #style; // of covidcxr.heatmaps: colours (red, green, blue from none to most), faint and full
   #picture = null; // canvas with the radiograph
   #heat = null; // canvas with the coloured map
   #box = null; // left, top, right, bottom of the map as shares of the picture
 
-  constructor(canvas, style) {
+  constructor(canvas) {
     this.#canvas = canvas;
-    this.#style = style;
   }
 
   /** Show a picture from a blob: or data: URL; rejects if the browser cannot decode it. */
@@ -31,9 +29,9 @@ export class Viewer {
     this.draw(0);
   }
 
-  /** Take a map: `values` is rows of numbers 0..1, `box` where it lies. */
-  setMap({ values, box }) {
-    this.#heat = paint(smooth(values, HEAT_SIDE), this.#style);
+  /** Take a map: rows of numbers, the box where it lies, and the colours (see ramp and opposition). */
+  setMap(values, box, colour) {
+    this.#heat = paint(smooth(values, HEAT_SIDE), colour);
     this.#box = box;
   }
 
@@ -76,11 +74,11 @@ function frame(pen, area) {
   pen.restore();
 }
 
-/** Enlarge a map to side x side numbers 0..1 with Catmull-Rom splines, cell centres staying where they are. */
+/** Enlarge a map to side x side numbers -1..1 with Catmull-Rom splines, cell centres staying where they are. */
 function smooth(values, side) {
   const rows = values.map((row) => stretch(row, side));
   const columns = Array.from({ length: side }, (_, x) => stretch(rows.map((row) => row[x]), side));
-  return { side, at: (x, y) => Math.min(1, Math.max(0, columns[x][y])) };
+  return { side, at: (x, y) => Math.min(1, Math.max(-1, columns[x][y])) };
 }
 
 function stretch(line, length) {
@@ -94,19 +92,30 @@ function stretch(line, length) {
   });
 }
 
-/** Colour a smoothed map; nothing is drawn up to `faint`, and from `full` on all of the colour. */
-function paint({ side, at }, { colours, faint, full }) {
+/**
+ * Colours for numbers 0..1, as covidcxr.heatmaps has them: red, green, blue from none to most. Nothing is drawn up to
+ * `faint`, and from `full` on all of the colour.
+ */
+export function ramp({ colours, faint, full }) {
+  return (value) => {
+    const place = Math.max(0, value) * (colours.length - 1);
+    const i = Math.min(colours.length - 2, Math.floor(place));
+    const mix = colours[i].map((low, channel) => low + (place - i) * (colours[i + 1][channel] - low));
+    return [...mix, (255 * (value - faint)) / (full - faint)];
+  };
+}
+
+/** Colours for numbers -1..1: one for what is below 0, one for what is above, both fainter towards 0. */
+export function opposition({ below, above, faint, full }) {
+  return (value) => [...(value < 0 ? below : above), (255 * (Math.abs(value) - faint)) / (full - faint)];
+}
+
+function paint({ side, at }, colour) {
   const canvas = sized(side, side);
   const pen = canvas.getContext("2d");
   const image = pen.createImageData(side, side);
   for (let y = 0; y < side; y++) {
-    for (let x = 0; x < side; x++) {
-      const value = at(x, y);
-      const place = value * (colours.length - 1);
-      const i = Math.min(colours.length - 2, Math.floor(place));
-      const mix = colours[i].map((low, channel) => low + (place - i) * (colours[i + 1][channel] - low));
-      image.data.set([...mix, (255 * (value - faint)) / (full - faint)], 4 * (y * side + x)); // clamped to 0..255
-    }
+    for (let x = 0; x < side; x++) image.data.set(colour(at(x, y)), 4 * (y * side + x)); // clamped to 0..255
   }
   pen.putImageData(image, 0, 0);
   return canvas;
