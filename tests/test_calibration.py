@@ -1,8 +1,25 @@
+import json
+from dataclasses import asdict
+
 import numpy as np
 import pytest
+from crepes import WrapClassifier
+from venn_abers import VennAbers
 
 from covidcxr.artifact import PointName
-from covidcxr.calibration import MARGIN, TEMPERATURES, calibrate, fit_temperature, operating_points, tempered
+from covidcxr.calibration import (
+    COVERAGE,
+    FEWEST,
+    MARGIN,
+    TEMPERATURES,
+    calibrate,
+    fit_temperature,
+    interval_steps,
+    operating_points,
+    set_thresholds,
+    tempered,
+)
+from covidcxr.conformal import Conformal
 
 
 def softmax(logits):
@@ -116,4 +133,92 @@ def test_a_file_is_calibrated_after_the_temperature(tmp_path):
 )
 def test_no_operating_points_where_there_is_nothing_to_tell_apart(tmp_path, labels, classes):
     write(tmp_path / "v.csv", labels, classes, [[0.7, 0.3], [0.4, 0.6]])
-    assert calibrate(tmp_path / "v.csv").operating_points == ()
+    calibration = calibrate(tmp_path / "v.csv")
+    assert calibration.operating_points == ()
+    assert calibration.conformal is None
+
+
+def cases(n, seed):
+    logits = np.random.default_rng(seed).normal(0, 1.5, (n, 3))
+    return drawn(logits, seed), softmax(logits)
+
+
+def sets_of(thresholds, y_score):
+    conformal = Conformal(coverage=COVERAGE, thresholds=thresholds, images=(), scores=(), low=(), high=())
+    possible = np.zeros(y_score.shape, int)
+    for row, indices in zip(possible, map(conformal.prediction_set, y_score), strict=True):
+        row[list(indices)] = 1
+    return possible
+
+
+class GivenProbabilities:
+    """A learner whose input already is the probabilities."""
+
+    classes_ = np.arange(3)
+
+    def predict_proba(self, y_score):
+        return y_score
+
+
+@pytest.mark.parametrize("n", [12, 100, 400])
+def test_the_sets_are_those_of_crepes(n):
+    y_true, y_score = cases(n, seed=5)
+    crepes = WrapClassifier(GivenProbabilities())
+    crepes.calibrate(y_score, y_true, class_cond=True)
+    _, others = cases(500, seed=6)
+    both = np.concatenate([y_score, others])
+    thresholds = set_thresholds(y_true, y_score)
+    expected = crepes.predict_set(both, labels=False, confidence=COVERAGE, smoothing=False)
+    assert (sets_of(thresholds, both) == expected).all()
+    assert (sets_of(thresholds, y_score - 0.9 * MARGIN)[expected[:n] == 1] == 1).all(), "float32 can differ"
+
+
+def test_the_sets_hold_the_true_class_as_often_as_they_promise():
+    covered = []
+    for seed in range(100):
+        y_true, y_score = cases(700, seed)
+        possible = sets_of(set_thresholds(y_true[:300], y_score[:300]), y_score[300:])
+        true = y_true[300:]
+        covered.append([possible[true == label, label].mean() for label in range(3)])
+    assert np.mean(covered, axis=0) == pytest.approx(COVERAGE, abs=0.015)
+
+
+def test_the_steps_are_the_interval_of_venn_abers():
+    truth, score = case(500)
+    scores, low, high = interval_steps(truth, score)
+    conformal = Conformal(
+        coverage=0.9, thresholds=(), images=(), scores=tuple(scores), low=tuple(low), high=tuple(high)
+    )
+    assert scores[0] == 0
+    assert (np.diff(scores) > 0).all()
+    assert (np.diff(low) >= 0).all()
+    assert (np.diff(high) >= 0).all()
+    anywhere = np.random.default_rng(8).random(500)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        library = VennAbers().fit(np.column_stack([1 - score, score]), truth.astype(int))
+        calibrated, ends = library.predict_proba(np.column_stack([1 - anywhere, anywhere]))
+    received = np.array([conformal.interval(value) for value in anywhere])
+    assert received == pytest.approx(ends, abs=2e-6)
+    assert (received[:, 0] <= calibrated[:, 1]).all()
+    assert (calibrated[:, 1] <= received[:, 1]).all()
+
+
+def test_images_of_one_patient_count_once(tmp_path):
+    y_true, y_score = cases(400, seed=9)
+    groups = np.where(y_true == 1, 0, np.arange(400))  # all other pneumonia is of one patient
+    rows = [
+        f"i,g{groups[i]},{('normal', 'pneumonia', 'covid')[k]},{','.join(map(str, y_score[i]))}"
+        for i, k in enumerate(y_true)
+    ]
+    (tmp_path / "v.csv").write_text("\n".join(["id,group,y_true,normal,pneumonia,covid", *rows]) + "\n")
+    assert calibrate(tmp_path / "v.csv").conformal is None, f"fewer than {FEWEST} patients of a class"
+
+
+def test_a_file_gives_sets_and_intervals_that_fit_into_a_model_file(tmp_path):
+    logits = np.random.default_rng(10).normal(0, 2, (4000, 3))
+    write(tmp_path / "v.csv", ("normal", "pneumonia", "covid"), drawn(logits), softmax(logits))
+    conformal = calibrate(tmp_path / "v.csv").conformal
+    assert sum(conformal.images) == 2000
+    text = json.dumps(asdict(conformal))
+    assert len(text) < 40_000
+    assert Conformal.from_dict(json.loads(text)) == conformal

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from conftest import small_recipe
 from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES, PointName
-from covidcxr.calibration import tempered
+from covidcxr.calibration import calibrate, tempered
 from covidcxr.errors import ArtifactError
 from covidcxr.export import TOLERANCE, export, parity, serving_model
 from covidcxr.images import read_image
@@ -132,6 +132,18 @@ def test_the_temperature_of_the_validation_groups_is_in_the_graph(calibrated, re
     assert np.mean(covid >= screening.threshold) == screening.sensitivity >= 0.95
 
 
+def test_the_file_carries_the_sets_and_intervals_of_its_validation_groups(calibrated, records, monkeypatch, tmp_path):
+    """The synthetic patients are few: here as few as there are make a class."""
+    monkeypatch.setattr("covidcxr.calibration.FEWEST", 1)
+    export(calibrated, tmp_path / "model.onnx")
+    predictor = Predictor.load(tmp_path / "model.onnx")
+    assert predictor.artifact.conformal == calibrate(calibrated / VALIDATION).conformal is not None
+    prediction = predictor.predict(read_image(records[0].path))
+    assert set(prediction.prediction_set) <= set(LABELS)
+    low, high = prediction.interval
+    assert 0 <= low < high <= 1
+
+
 def is_covid(row):
     return row["y_true"] == Label.COVID
 
@@ -139,7 +151,7 @@ def is_covid(row):
 def test_without_validation_groups_nothing_is_added(run):
     artifact = Predictor.load(run.with_suffix(".onnx")).artifact
     assert not (run / VALIDATION).exists()
-    assert (artifact.temperature, artifact.operating_points) == (1.0, ())
+    assert (artifact.temperature, artifact.operating_points, artifact.conformal) == (1.0, (), None)
 
 
 @pytest.mark.parametrize("architecture", ["efficientnet_lite0", "seed_cnn"])

@@ -1,15 +1,19 @@
-"""A temperature and two operating points, from the validation groups of a run and never from test data."""
+"""Temperature, operating points, prediction sets and intervals, from a run's validation groups and never test data."""
 
 import csv
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from crepes import ConformalClassifier  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from venn_abers import VennAbers  # type: ignore[import-untyped]
 
 from covidcxr.artifact import OperatingPoint, PointName
+from covidcxr.conformal import Conformal
 from covidcxr.labels import LABELS, Label
 from covidcxr.metrics import FloatArray, IntArray, estimate, sensitivity, specificity
 
@@ -22,6 +26,12 @@ SMALLEST = float(np.finfo(np.float32).tiny)
 """Stands in for a probability of 0, which the network's float32 gives where it is smaller than that."""
 MARGIN = 1e-5
 """How far a threshold lies below the image that it was chosen on: as far as an exported file may differ from Keras."""
+COVERAGE = 0.9
+FEWEST = 9
+"""Smallest number of validation groups of a class: of fewer no probability is too low for COVERAGE, so that the class
+would always remain possible and the model would never answer."""
+DECIMALS = 6
+"""Of the ends of an interval in the model file."""
 
 
 @dataclass(frozen=True)
@@ -31,16 +41,19 @@ class Calibration:
     Attributes:
         temperature: Divides the scores before softmax.
         operating_points: Thresholds on the probability of COVID-19 after the temperature.
+        conformal: Prediction sets and intervals of the probabilities after the temperature.
     """
 
     temperature: float = 1.0
     operating_points: tuple[OperatingPoint, ...] = ()
+    conformal: Conformal | None = None
 
 
 def calibrate(path: Path) -> Calibration:
     """Calibrate on the file ``validation.csv`` of a run.
 
-    There are no operating points where the network has no class COVID-19, or no validation image stands on one side.
+    There are no operating points where the network has no class COVID-19, or no validation image stands on one side;
+    no prediction sets where it has no class COVID-19, or fewer than FEWEST validation groups of a class.
     """
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -49,7 +62,10 @@ def calibrate(path: Path) -> Calibration:
     y_score = np.array([[float(row[label]) for label in labels] for row in rows], np.float64)
     groups = np.array([row["group"] for row in rows])
     temperature = fit_temperature(y_true, y_score)
-    return Calibration(temperature, _covid_points(labels, y_true, tempered(y_score, temperature), groups))
+    y_score = tempered(y_score, temperature)
+    return Calibration(
+        temperature, _covid_points(labels, y_true, y_score, groups), _conformal(labels, y_true, y_score, groups)
+    )
 
 
 def tempered(y_score: FloatArray, temperature: float) -> FloatArray:
@@ -139,3 +155,69 @@ def _measured(
         images=len(truth),
         groups=len(np.unique(groups)),
     )
+
+
+def _conformal(
+    labels: Sequence[Label], y_true: IntArray, y_score: FloatArray, groups: NDArray[np.str_]
+) -> Conformal | None:
+    # One image of each group, drawn by chance: the guarantee is for exchangeable images, which images of one patient
+    # are not, and crepes and venn-abers take no weights, which would be the other way.
+    order = np.random.default_rng(SEED).permutation(len(groups))
+    drawn = order[np.unique(groups[order], return_index=True)[1]]
+    y_true, y_score = y_true[drawn], y_score[drawn]
+    images = np.bincount(y_true, minlength=len(labels))
+    if Label.COVID not in labels or images.min() < FEWEST:
+        return None
+    covid = labels.index(Label.COVID)
+    scores, low, high = interval_steps(y_true == covid, y_score[:, covid])
+    return Conformal(
+        coverage=COVERAGE,
+        thresholds=set_thresholds(y_true, y_score),
+        images=tuple(images.tolist()),
+        scores=tuple(scores.tolist()),
+        low=tuple(low.tolist()),
+        high=tuple(high.tolist()),
+    )
+
+
+def set_thresholds(y_true: IntArray, y_score: FloatArray) -> tuple[float, ...]:
+    """Return for each class the smallest probability with which it remains possible, less MARGIN.
+
+    Args:
+        y_true: int64, shape (n,), class indices of exchangeable images; every class is there.
+        y_score: float64, shape (n, classes), probabilities.
+    """
+    classifier = ConformalClassifier()
+    classifier.fit(1 - y_score[np.arange(len(y_true)), y_true], bins=y_true)
+
+    def smallest(label: int) -> float:
+        # the set changes only at the probabilities of the class's own images
+        probabilities = np.unique(np.append(y_score[y_true == label, label], 0))
+        bins = np.full(len(probabilities), label)
+        possible = classifier.predict_set(1 - probabilities, bins=bins, confidence=COVERAGE, smoothing=False)
+        return float(probabilities[possible == 1][0])
+
+    return tuple(max(smallest(label) - MARGIN, 0.0) for label in range(y_score.shape[1]))
+
+
+def interval_steps(truth: NDArray[np.bool_], score: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the Venn-Abers interval as steps (Vovk and Petej 2014), ends rounded outwards to DECIMALS.
+
+    Args:
+        truth: bool, shape (n,), whether an image shows COVID-19; both kinds are there.
+        score: float64, shape (n,), probability of COVID-19, 0..1.
+
+    Returns:
+        Three float64 arrays of one shape: ascending scores, the first 0, and both ends from each of them on, which
+        ascend too.
+    """
+    edges = np.unique(np.append(score, 0))
+    between = (edges + np.append(edges[1:], 1)) / 2  # at an edge itself the upper end is still that of the step below
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # venn-abers divides 0 by 0 and takes the rest
+        fitted = VennAbers().fit(np.column_stack([1 - score, score]), truth.astype(int))
+        _, ends = fitted.predict_proba(np.column_stack([1 - between, between]))
+    outwards = np.column_stack([np.floor(ends[:, 0] * 10**DECIMALS), np.ceil(ends[:, 1] * 10**DECIMALS)])
+    steps = np.maximum.accumulate(np.clip(outwards / 10**DECIMALS, 0, 1))
+    changed = np.append(True, (np.diff(steps, axis=0) != 0).any(axis=1))
+    return edges[changed], steps[changed, 0], steps[changed, 1]

@@ -13,9 +13,11 @@ import tf2onnx
 from keras import layers
 
 from covidcxr import DISCLAIMER, __version__
-from covidcxr.artifact import ACTIVATION_MAP, EMBEDDING, INPUT, LUNGS, PROBABILITIES, Artifact
+from covidcxr.artifact import ACTIVATION_MAP, EMBEDDING, GATE, INPUT, LUNGS, PROBABILITIES, Artifact
 from covidcxr.calibration import Calibration, calibrate
 from covidcxr.errors import ArtifactError
+from covidcxr.gate_fit import Gate
+from covidcxr.gate_training import GATE_FILE, gate_scores, picture_features
 from covidcxr.training import RECIPE, VALIDATION, load_run, read_run
 
 OPSET = 18
@@ -28,7 +30,8 @@ WEIGHTS_LICENCE = "Apache-2.0; trained on collections with their own terms, see 
 def export(run: Path, out: Path) -> None:
     """Export a finished run and check the file against Keras.
 
-    A run with validation groups is calibrated on them; one without is exported as it is.
+    A run with validation groups is calibrated on them; one without is exported as it is. A gate that was trained for
+    the run goes into the file.
 
     Args:
         run: Folder of ``covidcxr train``.
@@ -40,7 +43,8 @@ def export(run: Path, out: Path) -> None:
     """
     model, recipe = load_run(run)
     calibration = calibrate(run / VALIDATION) if (run / VALIDATION).exists() else Calibration()
-    serving = serving_model(model, temperature=calibration.temperature)
+    gate = Gate.load(run / GATE_FILE) if (run / GATE_FILE).exists() else None
+    serving = serving_model(model, temperature=calibration.temperature, gate=gate)
     proto = convert(serving, recipe.preprocessing.size)
     artifact = Artifact(
         name=f"covidcxr-{recipe.name}",
@@ -54,6 +58,8 @@ def export(run: Path, out: Path) -> None:
         intended_use=DISCLAIMER,
         temperature=calibration.temperature,
         operating_points=calibration.operating_points,
+        conformal=calibration.conformal,
+        gate=gate.checks if gate else (),
     )
     onnx.helper.set_model_props(proto, artifact.to_metadata())
     save_checked(proto, serving, out, size=recipe.preprocessing.size, tolerance=TOLERANCE)
@@ -81,7 +87,7 @@ def save_checked(proto: onnx.ModelProto, serving: keras.Model, out: Path, *, siz
     partial.replace(out)
 
 
-def serving_model(model: keras.Model, *, temperature: float = 1.0) -> keras.Model:
+def serving_model(model: keras.Model, *, temperature: float = 1.0, gate: Gate | None = None) -> keras.Model:
     """Return the model as served: see covidcxr.artifact for its outputs.
 
     The last layer's weights and bias are divided by the temperature, which divides the scores before softmax or sigmoid
@@ -91,6 +97,7 @@ def serving_model(model: keras.Model, *, temperature: float = 1.0) -> keras.Mode
     Args:
         model: A trained network of covidcxr.models; it is left as it is.
         temperature: Above 0; 1 changes nothing.
+        gate: Gives the scores of the output ``gate``; None leaves it out.
 
     Returns:
         Model from uint8 (N, size, size, 1) to a dict of float32 arrays; see covidcxr.artifact.
@@ -110,6 +117,8 @@ def serving_model(model: keras.Model, *, temperature: float = 1.0) -> keras.Mode
         convolution = layers.Conv2D(kernel.shape[1], 1, name=ACTIVATION_MAP)
         outputs[ACTIVATION_MAP] = convolution(model.get_layer("pool").input)
         convolution.set_weights([kernel[np.newaxis, np.newaxis], bias])
+    if gate:
+        outputs[GATE] = gate_scores(picture_features(model), gate)
     return keras.Model(model.input, outputs)
 
 
