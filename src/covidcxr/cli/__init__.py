@@ -14,6 +14,7 @@ COMMANDS = {
     "export": "covidcxr.cli.export",
     "lungs": "covidcxr.cli.lungs",
     "evaluate": "covidcxr.cli.evaluate",
+    "audit": "covidcxr.cli.audit",
     "card": "covidcxr.cli.card",
     "predict": "covidcxr.cli.predict",
     "serve": "covidcxr.cli.serve",

@@ -1,0 +1,87 @@
+"""The picture of each test: bars with intervals and limits, or radiographs before and after."""
+
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from covidcxr.audit.context import Limits
+from covidcxr.images import Grey
+from covidcxr.metrics import Estimate
+
+BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
+"""Distinct for colour-blind readers (Okabe and Ito 2008)."""
+
+
+def bars(
+    figures: Mapping[str, Estimate | float],
+    limits: Limits | None = None,
+    *,
+    chance: float | None = None,
+    examples: Mapping[str, Grey] | None = None,
+) -> bytes:
+    """Draw figures as horizontal bars with their intervals; lines where the rule passes and fails.
+
+    Args:
+        figures: By name.
+        limits: Of the rule.
+        chance: Where guessing lies.
+        examples: Radiographs to show above, each under its name.
+
+    Returns:
+        A PNG file.
+    """
+    height = 1.0 + 0.36 * len(figures)
+    figure = Figure(figsize=(6.2, height + (2.6 if examples else 0)), layout="constrained")
+    if examples:
+        grid = figure.add_gridspec(2, 1, height_ratios=(2.6, height))
+        upper, lower = (figure.add_subfigure(grid[row]) for row in range(2))
+        for axes, (name, grey) in zip(
+            upper.subplots(1, len(examples), squeeze=False)[0], examples.items(), strict=True
+        ):
+            axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
+            axes.set_title(name, fontsize=10)
+            axes.axis("off")
+        _bars(lower.subplots(), figures, limits, chance)
+    else:
+        _bars(figure.subplots(), figures, limits, chance)
+    return png(figure)
+
+
+def _bars(axes: Axes, figures: Mapping[str, Estimate | float], limits: Limits | None, chance: float | None) -> None:
+    for place, found in enumerate(figures.values()):
+        if isinstance(found, Estimate):
+            ends = [[max(0, found.value - found.low)], [max(0, found.high - found.value)]]
+            axes.barh(place, found.value, color=BLUE, height=0.6, xerr=ends, ecolor="black", capsize=3)
+        else:
+            axes.barh(place, found, color=BLUE, height=0.6)
+    axes.set_yticks(range(len(figures)), list(figures))
+    axes.invert_yaxis()
+    if limits:
+        axes.axvline(limits.passes, color=GREEN, linestyle="--", label="passes")
+        axes.axvline(limits.fails, color=RED, linestyle="--", label="fails")
+    if chance is not None:
+        axes.axvline(chance, color="grey", linestyle=":", label="chance")
+    if limits or chance is not None:
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+
+
+def curves(x: Sequence[float], lines: Mapping[str, NDArray[np.float64]], xlabel: str, ylabel: str) -> bytes:
+    """Draw curves; PNG file."""
+    figure = Figure(figsize=(5.6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for (name, values), colour in zip(lines.items(), (BLUE, "#56b4e9", RED, ORANGE), strict=False):
+        axes.plot(x, values, label=name, color=colour, marker=".")
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.legend()
+    return png(figure)
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as PNG file."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=100)
+    return buffer.getvalue()
