@@ -10,6 +10,7 @@ from conftest import small_recipe
 from covidcxr.artifact import Artifact, OperatingPoint, PointName
 from covidcxr.card import PREVALENCE, PROTOCOLS, read_reports, render_card
 from covidcxr.cli import cli
+from covidcxr.conformal import Conformal
 from covidcxr.errors import ArtifactError
 from covidcxr.images import Preprocessing
 from covidcxr.labels import LABELS
@@ -256,3 +257,23 @@ def test_the_card_of_the_shipped_model_stands_as_the_command_writes_it():
     if not written.exists():
         pytest.skip("docs/model-card.md is written by 'make publish'")
     assert written.read_text("utf-8") == text
+
+
+def test_sets_and_selective_accuracy_are_shown_where_they_were_measured():
+    reports = all_reports()
+    assert "answered" not in card()
+    shares = {"sets_of_one_class": e(0.44), "sets_of_all_classes": e(0.11), "empty_sets": e(0.06)}
+    measured = {f"coverage_{label}": e(0.87) for label in LABELS} | {"mean_set_size": e(1.6)} | shares
+    reports["P5"]["prediction_sets"] = {"coverage": 0.9, "metrics": measured}
+    reports["P5"]["selective"] = [{"answered": share, "accuracy": e(0.83)} for share in (1.0, 0.5)]
+    text = section(render_card(contract(), MODEL, reports), "Held-out patients")
+    assert "- covid for 87.0 % (82.0 to 92.0) of its images" in text
+    assert "one class for 44.0 %" in text
+    assert "| 50 % | 83.0 % (78.0 to 88.0) |" in text
+
+
+def test_the_patients_behind_prediction_sets_are_counted():
+    assert "prediction sets" not in card()
+    thresholds = {"thresholds": (0.2, 0.1, 0.3), "images": (155, 50, 117)}
+    conformal = Conformal(coverage=0.9, **thresholds, scores=(0.0,), low=(0.0,), high=(1.0,))
+    assert "322 patients (155 normal, 50 pneumonia, 117 covid)" in card(conformal=conformal)

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from conftest import small_recipe
 from covidcxr.cli import cli
+from covidcxr.conformal import Conformal
 from covidcxr.controls import source_oracle, thumbnail_classifier, thumbnails
 from covidcxr.errors import ManifestError, RecipeError
 from covidcxr.evaluation import evaluate
@@ -15,8 +16,12 @@ from covidcxr.export import export
 from covidcxr.labels import LABELS, Label
 from covidcxr.manifest import Split, View, write_manifest
 from covidcxr.predictor import Predictor
+from covidcxr.report import render
 from covidcxr.training import train
 
+CONFORMAL = Conformal(
+    coverage=0.9, thresholds=(0.2, 0.0, 0.3), images=(20, 20, 20), scores=(0.0,), low=(0.0,), high=(1.0,)
+)
 LEARN = '{ trainable = "head", epochs = 12, learning_rate = 1e-2 }'
 
 
@@ -76,11 +81,29 @@ def test_p5_through_the_command_line(records, three, tmp_path):
     assert report["data"]["by_label"] == {label: {"n": 5, "patients": 5} for label in LABELS}
     page = (tmp_path / "P5" / "report.html").read_text()
     assert "Not a medical device" in page
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 5
     assert "http://" not in page
     assert "https://" not in page
-    for plot in ("confusion", "roc", "precision_recall", "calibration"):
+    assert [row["answered"] for row in report["selective"]] == [1.0, 0.9, 0.8, 0.7, 0.6, 0.5]
+    assert report["selective"][0]["accuracy"] == report["metrics"]["accuracy"]
+    assert "Accuracy where only the surest" in page
+    assert "prediction_sets" not in report, "of too few patients to calibrate"
+    assert "Prediction sets" not in page
+    for plot in ("confusion", "roc", "precision_recall", "calibration", "selective"):
         assert (tmp_path / "P5" / f"{plot}.png").stat().st_size > 5000
+
+
+def test_p5_reports_the_sets_of_a_model_that_has_them(records, three):
+    predictor = Predictor.load(three)
+    predictor.artifact = replace(predictor.artifact, conformal=CONFORMAL)
+    report, scores = evaluate("P5", predictor, records)
+    covered = scores.y_score[scores.y_true == 2, 2] >= 0.3
+    assert report["prediction_sets"]["coverage"] == 0.9
+    assert report["prediction_sets"]["metrics"]["coverage_covid"]["value"] == pytest.approx(covered.mean())
+    assert report["prediction_sets"]["metrics"]["coverage_pneumonia"]["value"] == 1
+    page = render(report, {})
+    assert "coverage covid" in page
+    assert "90 % of the images" in page
 
 
 def test_p4_looks_at_the_external_set_and_notes_it(records, three, tmp_path):

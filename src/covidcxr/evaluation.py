@@ -17,6 +17,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from covidcxr import __version__, metrics
+from covidcxr.conformal import Conformal
 from covidcxr.controls import THUMBNAIL_SIDE, source_oracle, thumbnail_classifier, thumbnails
 from covidcxr.errors import ManifestError, RecipeError
 from covidcxr.labels import Label
@@ -28,6 +29,7 @@ from covidcxr.report import plots, render
 from covidcxr.scoring import Scores, covid_against_normal, score, write_scores
 from covidcxr.selection import Parts, split_parts
 from covidcxr.splits import grouped_split
+from covidcxr.uncertainty import measure_sets, selective_accuracy
 
 PUBLISHED_P1 = {"accuracy": 0.96, "precision": 0.97, "recall": 0.94, "f1": 0.96}
 """What the classic recipe reported on its 72 test images."""
@@ -142,7 +144,7 @@ def controls(predictor: Predictor, records: Sequence[Record], recipe: Recipe, pa
     }
 
 
-def three_classes(_: Predictor, __: Sequence[Record], recipe: Recipe, parts: Parts, scores: Scores) -> Report:
+def three_classes(predictor: Predictor, _: Sequence[Record], recipe: Recipe, parts: Parts, scores: Scores) -> Report:
     """P5: normal, other pneumonia and COVID-19 on held-out patients of the training collections, with controls."""
     if len(recipe.labels) != len(Label):
         raise RecipeError(f"Expected a model of three classes for P5. Received {', '.join(recipe.labels)}.")
@@ -173,7 +175,21 @@ def three_classes(_: Predictor, __: Sequence[Record], recipe: Recipe, parts: Par
         "confusion": _confusion(scores),
         "by_source": _accuracy_by(scores, lambda record: record.source),
         "by_view": _accuracy_by(scores, lambda record: record.view),
+        **_uncertainty(predictor.artifact.conformal, scores),
     }
+
+
+def _uncertainty(conformal: Conformal | None, scores: Scores) -> Report:
+    """Selective prediction, and the prediction sets of a model that has them."""
+    given = (scores.y_true, scores.y_score, scores.groups)
+    accuracies = selective_accuracy(*given, seed=SEED)
+    report: Report = {
+        "selective": [{"answered": share, "accuracy": value.to_dict()} for share, value in accuracies.items()]
+    }
+    if conformal:
+        measured = measure_sets(conformal, scores.labels, *given, seed=SEED)
+        report["prediction_sets"] = {"coverage": conformal.coverage, "metrics": as_json(measured)}
+    return report
 
 
 def external(_: Predictor, __: Sequence[Record], ___: Recipe, ____: Parts, scores: Scores) -> Report:

@@ -13,22 +13,24 @@ from sklearn.metrics import ConfusionMatrixDisplay, auc, average_precision_score
 from covidcxr import DISCLAIMER
 from covidcxr.metrics import CALIBRATION_BINS
 from covidcxr.scoring import Scores
+from covidcxr.uncertainty import surest_first
 
 COLOURS = {"normal": "#0072b2", "pneumonia": "#e69f00", "covid": "#d55e00"}
 """Distinct for colour-blind readers (Okabe and Ito 2008)."""
 
 
 def plots(scores: Scores) -> dict[str, bytes]:
-    """Draw confusion matrix, ROC, precision-recall and calibration curves.
+    """Draw confusion matrix, ROC, precision-recall, calibration and selective curves.
 
     Returns:
-        PNG files by name: confusion, roc, precision_recall, calibration.
+        PNG files by name: confusion, roc, precision_recall, calibration, selective.
     """
     return {
         "confusion": _draw(_confusion, scores),
         "roc": _draw(_roc, scores),
         "precision_recall": _draw(_precision_recall, scores),
         "calibration": _draw(_calibration, scores),
+        "selective": _draw(_selective, scores),
     }
 
 
@@ -100,6 +102,21 @@ def _calibration(axes: Axes, scores: Scores) -> None:
         title="Calibration (larger dot: more images)", xlabel="predicted probability", ylabel="share of true cases"
     )
     axes.legend()
+
+
+def _selective(axes: Axes, scores: Scores) -> None:
+    """Accuracy against the share of the images that are answered, the surest first."""
+    order = surest_first(scores.y_score)
+    right = (scores.y_score.argmax(axis=1) == scores.y_true)[order]
+    answered = np.arange(1, len(right) + 1)
+    axes.plot(answered / len(right), right.cumsum() / answered, color=COLOURS["normal"])
+    axes.set(
+        title="Accuracy where only the surest are answered",
+        xlabel="share of the images answered",
+        ylabel="accuracy",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+    )
 
 
 def _curves(scores: Scores) -> list[tuple[int, str]]:
