@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/performance.md", "docs/evaluation.md", "docs/experiments.md")
+PAGES = ("README.md", "docs/performance.md", "docs/evaluation.md", "docs/experiments.md", "docs/audit.md")
 P3_SUMMARY = {"**mean of the six**": "mean_auroc", "**worst of the six**": "worst_auroc"}
 TARGETS = (
     ("P3", "mean_auroc", "mean AUROC", 0.88, 1),
@@ -263,6 +263,25 @@ def training() -> str:
     )
 
 
+def audit() -> str:
+    """The shortcut tests of the classic recipe and of the default one, side by side."""
+    names = [f"docs/results/audit-{name}.json" for name in ("classic", "default")]
+    if not all((ROOT / name).exists() for name in names):
+        return "Not measured yet.\n"
+    reports = [load(name) for name in names]
+    columns = [{test["test"]: _audited(report, test) for test in report["tests"]} for report in reports]
+    rows = [[test["title"], *(column[test["test"]] for column in columns)] for test in reports[0]["tests"]]
+    rows.append(["**verdict**", *(f"**{report['verdict']}**" for report in reports)])
+    counts = " and ".join(f"{report['images']['sample']} for `{report['model']}`" for report in reports)
+    header = ["test", "classic: figure (95 % interval)", "default: figure (95 % interval)"]
+    return table(header, rows) + f"\nTest images looked at: {counts}.\n"
+
+
+def _audited(report: dict[str, Any], test: dict[str, Any]) -> str:
+    found = [finding for finding in report["audit"]["findings"] if finding["test"] == test["test"]]
+    return f"{test['verdict']}: {share(found[0])}" if found else test["verdict"]
+
+
 def _spread(e: dict[str, float], unit: str) -> str:
     digits = 2 if e["median"] < 10 else 0
     return f"{e['median']:.{digits}f} {unit} ({e['min']:.{digits}f} to {e['max']:.{digits}f})"
@@ -285,6 +304,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "imports": imports,
     "networks": networks,
     "training": training,
+    "audit": audit,
 }
 
 
