@@ -152,6 +152,7 @@ def _proto(path: Path) -> onnx.ModelProto:
 def _session(proto: onnx.ModelProto, name: str) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as in covidcxr.predictor
     try:
         return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has no common base of its exceptions
