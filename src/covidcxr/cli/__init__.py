@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "covidcxr.cli.train",
     "export": "covidcxr.cli.export",
     "lungs": "covidcxr.cli.lungs",
+    "gate": "covidcxr.cli.gate",
     "evaluate": "covidcxr.cli.evaluate",
     "audit": "covidcxr.cli.audit",
     "card": "covidcxr.cli.card",
