@@ -132,18 +132,20 @@ def picture_features(model: keras.Model) -> keras.KerasTensor:
         features = named["pool"].input
     else:
         raise RecipeError(f"Expected a network that pools its features. Received {model.name}.")
-    return layers.GlobalAveragePooling2D(dtype="float32")(features)
+    return layers.GlobalAveragePooling2D(dtype="float32", name="picture")(features)
 
 
 def gate_scores(features: keras.KerasTensor, gate: Gate) -> keras.KerasTensor:
     """Return Gate.scores as layers: float32 (N, checks)."""
     to_axes, learned = layers.Dense(len(gate.centre)), layers.Dense(len(gate.offsets))
-    axes = to_axes(features)
+    inner = keras.Input(features.shape[1:])  # a network of its own: names of loaded layers may not come twice
+    axes = to_axes(inner)
     square = ops.square(axes)
     scores = learned(axes / ops.sqrt(1 + ops.mean(square, axis=1, keepdims=True)))
     to_axes.set_weights([gate.whitening, gate.centre])
     learned.set_weights([gate.directions, gate.offsets])
-    return ops.concatenate([scores, ops.log(ops.sum(square, axis=1, keepdims=True) + TINY)], axis=1)
+    scores = ops.concatenate([scores, ops.log(ops.sum(square, axis=1, keepdims=True) + TINY)], axis=1)
+    return keras.Model(inner, scores, name="gate_scores")(features)
 
 
 def _count(pictures: Pictures) -> dict[str, int]:
