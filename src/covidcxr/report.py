@@ -41,12 +41,22 @@ def render(report: Mapping[str, Any], figures: Mapping[str, bytes]) -> str:
         report: As covidcxr.evaluation.evaluate returns it.
         figures: PNG files by name.
     """
+    return render_page("evaluation.html", figures, report=report)
+
+
+def render_page(template: str, pictures: Mapping[str, bytes], **values: Any) -> str:  # noqa: ANN401 - for the template
+    """Render a template of covidcxr/templates as one HTML page that needs no other file.
+
+    Args:
+        template: Its file name.
+        pictures: PNG files by name; the template gets them as data URLs, ``images``.
+        values: What else the template gets beside ``disclaimer``.
+    """
     from jinja2 import Environment, PackageLoader
 
     environment = Environment(loader=PackageLoader("covidcxr"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    images = {name: "data:image/png;base64," + base64.b64encode(png).decode() for name, png in figures.items()}
-    template = environment.get_template("evaluation.html")
-    return template.render(report=report, images=images, disclaimer=DISCLAIMER)
+    images = {name: "data:image/png;base64," + base64.b64encode(png).decode() for name, png in pictures.items()}
+    return environment.get_template(template).render(images=images, disclaimer=DISCLAIMER, **values)
 
 
 def _draw(plot: Any, scores: Scores) -> bytes:  # noqa: ANN401 - a function of (axes, scores)

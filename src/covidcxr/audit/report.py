@@ -1,6 +1,5 @@
 """All tests in their order, and the report: audit.json and audit.html."""
 
-import base64
 import datetime
 import json
 from collections.abc import Sequence
@@ -10,11 +9,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from covidcxr import DISCLAIMER, __version__, metrics
+from covidcxr import __version__, metrics
 from covidcxr.audit import changes, data, hidden, maps, regions
 from covidcxr.audit.context import Context, Result, Test, make_context, measured
 from covidcxr.audit.model import Subject
 from covidcxr.manifest import Record, data_hash
+from covidcxr.report import render_page
 from covidcxr.verdict import Audit, Verdict
 
 TESTS: tuple[Test, ...] = (
@@ -128,11 +128,5 @@ def as_json(report: Report) -> dict[str, Any]:
 
 def render(report: Report) -> str:
     """Render the report as one HTML page that needs no other file."""
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(loader=PackageLoader("covidcxr"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    images = {
-        r.test: "data:image/png;base64," + base64.b64encode(r.picture).decode() for r in report.results if r.picture
-    }
-    template = environment.get_template("audit.html")
-    return template.render(report=report, images=images, disclaimer=DISCLAIMER)
+    pictures = {result.test: result.picture for result in report.results if result.picture}
+    return render_page("audit.html", pictures, report=report)
