@@ -1,31 +1,19 @@
-"""The Flask application: the page, the health check, security headers, and requests that stay in memory."""
+"""The Flask application: its parts, the health check, security headers, and requests that stay in memory."""
 
 from io import BytesIO
 from typing import IO, TYPE_CHECKING
 
-from flask import Flask, Request, Response, current_app, json, render_template, request
+from flask import Flask, Request, Response, current_app, json, request
 from flask.json.provider import DefaultJSONProvider
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException
 
-from covidcxr import DISCLAIMER, __version__
-from covidcxr.labels import Label
-from covidcxr.verdict import Verdict
 from covidcxr.web.api import create_api
+from covidcxr.web.pages import create_pages
 
 if TYPE_CHECKING:
     from covidcxr.predictor import Predictor
 
-CLASS_NAMES = {
-    Label.NORMAL: "Normal",
-    Label.PNEUMONIA: "Other pneumonia",
-    Label.COVID: "COVID-19",
-}
-"""How the page calls the classes."""
-VERDICTS = {Verdict.PASS: "passed", Verdict.WARN: "passed, with warnings", Verdict.FAIL: "not passed"}
-"""How the page calls the outcome of an audit."""
-AGAINST = {"below": (0, 114, 178), "above": (213, 94, 0)}
-"""Red, green, blue of what speaks for another pneumonia, and for COVID-19 (Okabe and Ito 2008)."""
 FORM_FIELDS = 8
 """Parts of a multipart request that may be something else than an image."""
 DRAINED = 4
@@ -81,28 +69,13 @@ def create_app(predictor: "Predictor", *, max_upload_mb: int = 64, max_files: in
     Raises:
         ValueError: A limit below 1.
     """
-    from covidcxr.heatmaps import COLOURS, FAINT, FULL  # here: it imports ONNX Runtime, which `serve` loads in workers
-
     if min(max_upload_mb, max_files, parallel) < 1:
         raise ValueError(f"Expected limits of at least 1. Received {max_upload_mb}, {max_files}, {parallel}.")
     app = CovidCxr(__name__)
     app.config["MAX_CONTENT_LENGTH"] = max_upload_mb * 2**20
     app.config["MAX_FORM_PARTS"] = max_files + FORM_FIELDS
+    app.register_blueprint(create_pages(predictor, max_upload_mb=max_upload_mb))
     app.register_blueprint(create_api(predictor, max_files=max_files, parallel=parallel))
-
-    @app.get("/")
-    def page() -> str:
-        return render_template(
-            "index.html",
-            disclaimer=DISCLAIMER,
-            version=__version__,
-            model=predictor.model,
-            artifact=predictor.artifact,
-            class_names=CLASS_NAMES,
-            verdicts=VERDICTS,
-            map_style={"colours": COLOURS, "faint": FAINT, "full": FULL, "against": AGAINST},
-            max_upload_mb=max_upload_mb,
-        )
 
     @app.get("/healthz")
     def healthz() -> dict[str, str]:
