@@ -13,7 +13,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES, Artifact, OperatingPoint, PointName
+from covidcxr.artifact import ACTIVATION_MAP, INPUT, LUNGS, PROBABILITIES, Artifact, OperatingPoint, PointName
 from covidcxr.images import Preprocessing
 from covidcxr.labels import LABELS, Label
 from covidcxr.manifest import Record, Split, View
@@ -99,6 +99,19 @@ def operating_point(name: PointName, **shares: float) -> OperatingPoint:
     """Return an operating point as a model file has it."""
     intervals = {"sensitivity_interval": (0.8, 0.99), "specificity_interval": (0.6, 0.95)}
     return OperatingPoint(name=name, images=100, groups=90, **shares, **intervals)
+
+
+@pytest.fixture(scope="session")
+def lung_model_file(model_file: Path) -> Path:
+    """Return the tiny model with the output ``lungs``: columns 1, 2, 4 and 5 of its 7 are lung, in every image."""
+    model = onnx.load(model_file)
+    columns = np.tile(np.array([0, 1, 1, 0, 1, 1, 0], np.float32), (7, 1))[np.newaxis, ..., np.newaxis]
+    model.graph.initializer.append(numpy_helper.from_array(columns, "columns"))
+    model.graph.node.append(helper.make_node("Identity", ["columns"], [LUNGS]))
+    model.graph.output.append(helper.make_tensor_value_info(LUNGS, TensorProto.FLOAT, [1, 7, 7, 1]))
+    path = model_file.with_name("lungs.onnx")
+    onnx.save(model, path)
+    return path
 
 
 @pytest.fixture(scope="session")

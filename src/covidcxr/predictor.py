@@ -32,7 +32,9 @@ class ActivationMap:
         values: float32, shape (h, w), 0..1, 1 is the strongest place of this image: evidence for the predicted class.
         contrast: float32, shape (h, w), -1..1: above 0 what speaks for COVID-19, below 0 what speaks for another
             pneumonia; None in models that lack one of these classes.
-        lung_share: Share of ``values`` that lies in lung, 0..1; None where the network looks for no lungs.
+        lung_share: Share of ``values`` that lies in lung, 0..1; None where the network looks for no lungs, or the map is
+            empty.
+        lungs: float32, shape (h, w), 0..1, probability of lung in each cell; None where the network looks for no lungs.
         box: Left, top, right, bottom of the map in the whole image, as shares of its width and height.
     """
 
@@ -40,6 +42,7 @@ class ActivationMap:
     box: tuple[float, float, float, float]
     contrast: NDArray[np.float32] | None = None
     lung_share: float | None = None
+    lungs: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,15 +222,15 @@ class Predictor:
             return None
         labels, maps = self.artifact.labels, outputs[ACTIVATION_MAP]
         values = _unit_range(maps[..., int(outputs[PROBABILITIES].argmax())])
-        contrast = lung_share = None
+        contrast = lung_share = lungs = None
         if {Label.COVID, Label.PNEUMONIA} <= set(labels):
             difference = maps[..., labels.index(Label.COVID)] - maps[..., labels.index(Label.PNEUMONIA)]
             contrast = difference / max(float(np.abs(difference).max()), float(np.finfo(np.float32).tiny))
-        if LUNGS in outputs and values.any():
-            lung_share = float(values[outputs[LUNGS][..., 0] >= LUNG].sum() / values.sum())
-        return ActivationMap(
-            values=values, contrast=contrast, lung_share=lung_share, box=self.artifact.preprocessing.box
-        )
+        if LUNGS in outputs:
+            lungs = outputs[LUNGS][..., 0]
+            lung_share = float(values[lungs >= LUNG].sum() / values.sum()) if values.any() else None
+        box = self.artifact.preprocessing.box
+        return ActivationMap(values=values, contrast=contrast, lung_share=lung_share, lungs=lungs, box=box)
 
     def _calls(self, probabilities: dict[Label, float]) -> dict[PointName, Call]:
         return {

@@ -12,6 +12,7 @@ from werkzeug.datastructures import FileStorage
 
 from covidcxr.errors import ImageError
 from covidcxr.images import Grey, decode_image
+from covidcxr.web.patient import read_patient
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from covidcxr.predictor import ActivationMap, Predictor
 
 FIELD = "file"
-EXTRAS = ("activation_map", "preview")
+EXTRAS = ("activation_map", "lungs", "patient", "preview")
 """What ``include`` may ask for beyond the objects of ``predict --json``."""
 PREVIEW_SIDE = 1024
 """Pixels, the longer side of a preview."""
@@ -37,6 +38,10 @@ def create_api(predictor: "Predictor", *, max_files: int, parallel: int) -> Blue
     - ``activation_map``: null or an object of ``values`` (rows of numbers 0..1), ``contrast`` (null or rows of numbers
       -1..1, above 0 what speaks for COVID-19, below what speaks for another pneumonia) and ``box`` (left, top, right,
       bottom of the map as shares of the image's width and height).
+    - ``lungs``: null or an object of ``values`` (rows of numbers 0..1, the probability of lung in each cell of the map) and
+      ``box``, as above.
+    - ``patient``: null (no DICOM) or an object of what the header says of the patient, see covidcxr.web.patient. Without
+      asking, nothing of it is in any answer.
     - ``preview``: the decoded image, its longer side at most PREVIEW_SIDE, as a data URL of a PNG.
 
     A file that cannot be scored becomes an object of ``path`` and ``error``; the status is 200 if any file was scored.
@@ -108,6 +113,10 @@ def _score(predictor: "Predictor", upload: FileStorage, include: frozenset[str])
     answer = prediction.to_dict(name)
     if "activation_map" in include:
         answer["activation_map"] = _map_object(prediction.activation_map)
+    if "lungs" in include:
+        answer["lungs"] = _lungs_object(prediction.activation_map)
+    if "patient" in include:
+        answer["patient"] = read_patient(data)
     if "preview" in include:
         answer["preview"] = preview(grey)
     return answer
@@ -122,6 +131,12 @@ def _map_object(activation_map: "ActivationMap | None") -> dict[str, Any] | None
         "contrast": None if contrast is None else _rows(contrast),
         "box": list(activation_map.box),
     }
+
+
+def _lungs_object(activation_map: "ActivationMap | None") -> dict[str, Any] | None:
+    if activation_map is None or activation_map.lungs is None:
+        return None
+    return {"values": _rows(activation_map.lungs), "box": list(activation_map.box)}
 
 
 def _rows(values: "NDArray[np.float32]") -> list[list[float]]:
