@@ -32,8 +32,8 @@ class ActivationMap:
         values: float32, shape (h, w), 0..1, 1 is the strongest place of this image: evidence for the predicted class.
         contrast: float32, shape (h, w), -1..1: above 0 what speaks for COVID-19, below 0 what speaks for another
             pneumonia; None in models that lack one of these classes.
-        lung_share: Share of ``values`` that lies in lung, 0..1; None where the network looks for no lungs, or the map is
-            empty.
+        lung_share: Share of ``values`` that lies in lung, 0..1; None where ``values`` are all zero or the network looks
+            for no lungs.
         lungs: float32, shape (h, w), 0..1, probability of lung in each cell; None where the network looks for no lungs.
         box: Left, top, right, bottom of the map in the whole image, as shares of its width and height.
     """

@@ -38,10 +38,10 @@ def create_api(predictor: "Predictor", *, max_files: int, parallel: int) -> Blue
     - ``activation_map``: null or an object of ``values`` (rows of numbers 0..1), ``contrast`` (null or rows of numbers
       -1..1, above 0 what speaks for COVID-19, below what speaks for another pneumonia) and ``box`` (left, top, right,
       bottom of the map as shares of the image's width and height).
-    - ``lungs``: null or an object of ``values`` (rows of numbers 0..1, the probability of lung in each cell of the map) and
-      ``box``, as above.
-    - ``patient``: null (no DICOM) or an object of what the header says of the patient, see covidcxr.web.patient. Without
-      asking, nothing of it is in any answer.
+    - ``lungs``: null or an object of ``values`` (rows of numbers 0..1, the probability of lung in each cell of the map)
+      and ``box``, as above.
+    - ``patient``: null (no DICOM) or an object of what the header says of the patient, see covidcxr.web.patient.
+      Without asking, nothing of it is in any answer.
     - ``preview``: the decoded image, its longer side at most PREVIEW_SIDE, as a data URL of a PNG.
 
     A file that cannot be scored becomes an object of ``path`` and ``error``; the status is 200 if any file was scored.
