@@ -26,10 +26,11 @@ SMALLEST = float(np.finfo(np.float32).tiny)
 """Stands in for a probability of 0, which the network's float32 gives where it is smaller than that."""
 MARGIN = 1e-5
 """How far a threshold lies below the image that it was chosen on: as far as an exported file may differ from Keras."""
-COVERAGE = 0.9
+COVERAGE = 0.8
+"""At 0.9 every fifth validation image of the shipped recipe would keep all classes, and the model would not answer."""
 FEWEST = 9
-"""Smallest number of validation groups of a class: of fewer no probability is too low for COVERAGE, so that the class
-would always remain possible and the model would never answer."""
+"""Smallest number of validation groups of a class: of few a threshold is mere chance, and of fewer than
+1 / (1 - COVERAGE) - 1 no probability is too low, so that the class would always remain possible."""
 DECIMALS = 6
 """Of the ends of an interval in the model file."""
 

@@ -21,7 +21,7 @@ from covidcxr.conformal import Conformal
 from covidcxr.controls import THUMBNAIL_SIDE, source_oracle, thumbnail_classifier, thumbnails
 from covidcxr.errors import ManifestError, RecipeError
 from covidcxr.labels import Label
-from covidcxr.manifest import Record, Split, data_hash
+from covidcxr.manifest import GROWN_UP, Record, Split, data_hash
 from covidcxr.metrics import Estimate, FloatArray, IntArray, estimate
 from covidcxr.predictor import Predictor
 from covidcxr.recipe import Recipe, parse_recipe
@@ -35,7 +35,6 @@ PUBLISHED_P1 = {"accuracy": 0.96, "precision": 0.97, "recall": 0.94, "f1": 0.96}
 """What the classic recipe reported on its 72 test images."""
 SPLITS = 20
 """Random patient-level splits of the thumbnail control."""
-ADULT = 18
 TOO_GOOD = 0.95
 """AUROC on the external set; credible studies report 0.77 to 0.83."""
 SEED = 0
@@ -295,7 +294,7 @@ def _inside(value: float, interval: Estimate) -> bool:
 def _is_adult_normal(record: Record) -> bool:
     """Healthy and from the NIH hospital, which no part of the classic recipe has seen; adult as far as published."""
     internal = record.split is not Split.EXTERNAL and record.origin == "nih"
-    return internal and record.label is Label.NORMAL and (record.age is None or record.age >= ADULT)
+    return internal and record.label is Label.NORMAL and (record.age is None or record.age >= GROWN_UP)
 
 
 def _oracle(parts: Parts, scores: Scores) -> FloatArray:

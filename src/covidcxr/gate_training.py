@@ -19,7 +19,7 @@ from covidcxr.flags import FlagCode
 from covidcxr.gate_fit import ADULT, CODES, TINY, Gate, Pictures, declined_when_unseen, fit
 from covidcxr.gate_pictures import non_xrays
 from covidcxr.images import Grey, read_image
-from covidcxr.manifest import Record, Split, View, read_manifest
+from covidcxr.manifest import CHILDRENS_ORIGIN, GROWN_UP, Record, Split, View, read_manifest
 from covidcxr.recipe import Recipe
 from covidcxr.training import load_run
 
@@ -29,10 +29,8 @@ DRAWN, SEED = 700, 0
 """Pictures that are no X-rays, and the seed of the training ones."""
 HELD_OUT_FOLDS = 5
 """One patient in so many, of those with lateral views and CT, takes no part in training."""
-SMALL_CHILD, GROWN_UP = 6, 18
-"""Years: younger is a small child, from here on an adult; in between an image takes no part."""
-CHILDRENS_ORIGIN = "kermany"
-"""A children's hospital: patients of one to five years (Kermany et al. 2018)."""
+SMALL_CHILD = 6
+"""Years: younger is a small child; between that and GROWN_UP an image takes no part."""
 BATCH = 32
 REJECTED = {View.CT: FlagCode.CT, View.LATERAL: FlagCode.LATERAL}
 

@@ -26,6 +26,10 @@ class View(StrEnum):
 
 
 FRONTAL_VIEWS = frozenset({View.PA, View.AP, View.AP_SUPINE, View.FRONTAL})
+GROWN_UP = 18
+"""Years."""
+CHILDRENS_ORIGIN = "kermany"
+"""Origin whose patients are all aged 1 to 5 (Kermany et al. 2018), without an age of each."""
 
 
 class Split(StrEnum):

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 
 from covidcxr.audit.context import Context, Limits, Result, balanced_accuracy, column_auroc, finding, measured
 from covidcxr.audit.pictures import bars
-from covidcxr.manifest import Record, View
+from covidcxr.manifest import CHILDRENS_ORIGIN, GROWN_UP, Record, View
 from covidcxr.metrics import Estimate, FloatArray, IntArray
 
 SOURCE = Limits(passes=0.3, fails=0.7)
@@ -22,9 +22,6 @@ TOLD = Limits(passes=0.65, fails=0.8)
 FEWEST = 10
 """Images of each kind below which a test says nothing."""
 FOLDS = 5
-ADULT = 18
-CHILDREN = "kermany"
-"""Origin whose patients are all aged 1 to 5 (Kermany et al. 2018), without an age of each."""
 
 
 def source_in_embedding(context: Context) -> Result:
@@ -129,9 +126,9 @@ def _smallest(y_true: IntArray, groups: NDArray[np.str_]) -> int:
 
 
 def _is_child(record: Record) -> bool | None:
-    if record.origin == CHILDREN:
+    if record.origin == CHILDRENS_ORIGIN:
         return True
-    return None if record.age is None else record.age < ADULT
+    return None if record.age is None else record.age < GROWN_UP
 
 
 def _is_ap(record: Record) -> bool | None:
