@@ -19,6 +19,7 @@ COMMANDS = {
     "card": "covidcxr.cli.card",
     "predict": "covidcxr.cli.predict",
     "serve": "covidcxr.cli.serve",
+    "dicom": "covidcxr.cli.dicom",
 }
 """Name of each subcommand to the module whose ``command`` it is."""
 

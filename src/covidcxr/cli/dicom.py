@@ -1,0 +1,121 @@
+"""``covidcxr dicom``: a node for a hospital's network, DICOMweb, and de-identification."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from covidcxr import DISCLAIMER
+
+if TYPE_CHECKING:
+    from covidcxr.predictor import Predictor
+
+LOOPBACK = ("127.", "localhost", "::1")
+"""How the addresses begin that only this machine reaches."""
+
+model_option = click.option(
+    "--model",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Model file. [default: the one that comes with the package]",
+)
+queue_option = click.option(
+    "--queue",
+    required=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for images and results on their way; they hold what the images say about patients.",
+)
+
+
+@click.group(name="dicom", epilog=DISCLAIMER)
+def command() -> None:
+    """Receive, score and send back DICOM images."""
+    from covidcxr.errors import require_extra
+
+    require_extra("dicom", "pynetdicom", "highdicom", "peewee", "contourpy", "dicomweb_client", "dicomanonymizer")
+
+
+@command.command(epilog=DISCLAIMER)
+@click.option("--ae-title", default="COVIDCXR", show_default=True, help="Our application entity title.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", default=11112, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 for a free one.")
+@click.option("--forward", metavar="AET@HOST:PORT", help="Peer to send results to. [default: keep them in the queue]")
+@click.option("--forward-tls", is_flag=True, help="Encrypt what is sent, too; needs --tls-cert.")
+@click.option("--allow", multiple=True, metavar="AET", help="Application entity that may call; several. [default: all]")
+@queue_option
+@model_option
+@click.option("--tls-cert", type=click.Path(dir_okay=False, path_type=Path), help="Our certificate, PEM: turns TLS on.")
+@click.option("--tls-key", type=click.Path(dir_okay=False, path_type=Path), help="Its private key, PEM.")
+@click.option(
+    "--tls-ca", type=click.Path(dir_okay=False, path_type=Path), help="Authority that callers' certificates must be of."
+)
+@click.option(
+    "--associations", default=16, show_default=True, type=click.IntRange(1, 500), help="Most associations at a time."
+)
+@click.option("--max-megabytes", default=200, show_default=True, type=click.IntRange(1), help="Largest image.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), help="Most images a second. [default: no limit]")
+@click.option(
+    "--backlog", default=10_000, show_default=True, type=click.IntRange(1), help="Most images waiting to be scored."
+)
+def node(
+    ae_title: str,
+    host: str,
+    port: int,
+    forward: str | None,
+    forward_tls: bool,
+    allow: tuple[str, ...],
+    queue: Path,
+    model: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_ca: Path | None,
+    associations: int,
+    max_megabytes: int,
+    rate: float | None,
+    backlog: int,
+) -> None:
+    """Answer C-ECHO and C-STORE until Ctrl-C or SIGTERM; score chest radiographs and send the results by C-STORE."""
+    from covidcxr.dicom import logs
+    from covidcxr.dicom.node import Limits
+    from covidcxr.dicom.peer import StorePeer
+    from covidcxr.dicom.service import Settings, serve
+    from covidcxr.dicom.tls import Certificates
+
+    if (tls_cert is None) != (tls_key is None) or (tls_cert is None and (tls_ca or forward_tls)):
+        raise click.UsageError("Expected --tls-cert and --tls-key for TLS. Received one without the other.")
+    tls = Certificates(certificate=tls_cert, key=tls_key, authority=tls_ca) if tls_cert and tls_key else None
+    try:
+        peer = (
+            StorePeer.parse(forward, calling=ae_title, tls=tls.client() if tls and forward_tls else None)
+            if forward
+            else None
+        )
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--forward") from error
+    logs.start()
+    settings = Settings(
+        ae_title=ae_title,
+        host=host,
+        port=port,
+        allow=allow,
+        limits=Limits(
+            associations=associations,
+            message_bytes=1_000_000 * max_megabytes,
+            images_per_second=rate,
+            backlog=backlog,
+        ),
+        tls=tls.server() if tls else None,
+    )
+
+    def ready(listening: int, model_name: str) -> None:
+        click.echo(f"{ae_title} listens on {host}, port {listening}. Model: {model_name}. Ctrl-C stops it.")
+        if not host.startswith(LOOPBACK) and not (tls_ca and allow):
+            click.echo("Other machines can reach it. --tls-cert, --tls-key, --tls-ca and --allow keep strangers out.")
+        click.echo(DISCLAIMER)
+
+    serve(settings, queue, _predictor(model), peer, ready)
+
+
+def _predictor(model: Path | None) -> "Predictor":
+    from covidcxr.predictor import Predictor
+
+    return Predictor.load(model) if model else Predictor.default()
