@@ -135,11 +135,11 @@ def test_requests_that_are_too_large_are_answered(model_file, tmp_path):
     body = multipart([("a.png", bytes(70 * 2**20))])
     with serving(model_file, tmp_path / "log") as (_, host, port):
         status, answer = ask(host, port, "POST", API, body)
-        assert (status, answer["error"][:20]) == (413, "Expected at most 64 ")
+        assert (status, answer["detail"][:20]) == (413, "Expected at most 64 ")
         status, answer = ask(
             host, port, "POST", API, (body[i : i + 2**20] for i in range(0, len(body), 2**20))
         )  # chunked
-        assert (status, answer["error"][:20]) == (413, "Expected at most 64 ")
+        assert (status, answer["detail"][:20]) == (413, "Expected at most 64 ")
         assert ask(host, port)[0] == 200
 
 

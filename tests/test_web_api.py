@@ -11,6 +11,7 @@ import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from http import HTTPStatus
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from covidcxr.web.app import create_app
 from uploads import MULTIPART, dicom, multipart, picture
 
 API = "/api/v1/predictions"
+PROBLEM = {"type", "title", "status", "detail", "instance", "request_id"}
 GREY = radiograph(np.random.default_rng(0), size=(240, 200), opacities=[Opacity(x=0.3, y=0.5, radius=0.1)])
 PNG = picture(GREY)
 
@@ -135,15 +137,15 @@ def test_one_bad_file_does_not_spoil_the_others(client):
 def test_a_file_that_is_no_image_is_refused_with_what_was_expected(client, content):
     answer = post(client, ("bad.bin", content))
     assert answer.status_code == 422
-    assert answer.json["error"].startswith("Expected")
-    assert "bad.bin" in answer.json["error"]
-    assert answer.json["files"] == [{"path": "bad.bin", "error": answer.json["error"]}]
+    assert answer.json["detail"].startswith("Expected")
+    assert "bad.bin" in answer.json["detail"]
+    assert answer.json["files"] == [{"path": "bad.bin", "error": answer.json["detail"]}]
 
 
 def test_several_files_that_are_no_images_are_refused_one_by_one(client):
     answer = post(client, ("a.txt", b"a"), ("b.txt", b""))
     assert answer.status_code == 422
-    assert answer.json["error"] == "Expected an image. Received 2 files that are none."
+    assert answer.json["detail"] == "Expected an image. Received 2 files that are none."
     assert ["a.txt" in answer.json["files"][0]["error"], "b.txt" in answer.json["files"][1]["error"]] == [True, True]
 
 
@@ -177,9 +179,9 @@ def test_several_files_that_are_no_images_are_refused_one_by_one(client):
 def test_a_request_that_is_not_as_expected_is_refused(client, request_, message):
     answer = client.post(API, **request_)
     assert answer.status_code == 400
-    assert set(answer.json) == {"error"}
-    assert message in answer.json["error"]
-    assert answer.json["error"].startswith("Expected")
+    assert set(answer.json) == PROBLEM
+    assert message in answer.json["detail"]
+    assert answer.json["detail"].startswith("Expected")
 
 
 def test_a_request_over_the_limits_is_refused(client):
@@ -187,18 +189,27 @@ def test_a_request_over_the_limits_is_refused(client):
     too_many_parts = post(client, *[(f"{i}.png", PNG) for i in range(40)])
     for answer in (too_large, too_many_parts):
         assert answer.status_code == 413
-        assert answer.json["error"].startswith("Expected at most 8 MB and 13 parts in one request.")
+        assert answer.json["detail"].startswith("Expected at most 8 MB and 13 parts in one request.")
     assert post(client, ("a.png", PNG + bytes(8 * 2**20 - len(PNG) - 1000))).status_code == 200
 
 
-def test_errors_under_api_are_json(client):
-    missing = client.get("/api/v2/nothing")
+def test_errors_are_problem_details(client):
+    missing = client.get("/api/v2/nothing?name=Doe")
     method = client.get(API)
-    assert (missing.status_code, method.status_code) == (404, 405)
+    inference = client.post("/v2/models/other/infer", json={})
+    assert (missing.status_code, method.status_code, inference.status_code) == (404, 405, 404)
     assert method.headers["Allow"] == "OPTIONS, POST" or method.headers["Allow"] == "POST, OPTIONS"
-    for answer in (missing, method):
-        assert answer.content_type == "application/json"
-        assert answer.json["error"].startswith("Expected")
+    for answer in (missing, method, inference):
+        assert answer.content_type == "application/problem+json"
+        assert answer.json["type"] == "about:blank"
+        assert answer.json["status"] == answer.status_code
+        assert answer.json["title"] == HTTPStatus(answer.status_code).phrase
+        assert answer.json["detail"].startswith("Expected")
+        assert answer.json["request_id"] == answer.headers["X-Request-ID"]
+    assert missing.json["instance"] == "/api/v2/nothing"
+    assert method.json["detail"] == "Expected the method POST. Received GET."
+    assert inference.json["error"] == inference.json["detail"]  # as the Open Inference Protocol has it
+    assert set(missing.json) == PROBLEM
     assert client.get("/nothing").content_type.startswith("text/html")
 
 
@@ -216,9 +227,10 @@ def test_a_failure_of_the_server_is_json_and_its_log_does_not_name_the_file(capl
     with caplog.at_level(logging.DEBUG):
         answer = post(client, ("Jane Doe.png", PNG), ("John Doe.txt", b"x"))
     assert answer.status_code == 500
-    assert answer.json == {
-        "error": "Expected a prediction. Received a failure of this server; nothing of the upload was kept."
-    }
+    assert (
+        answer.json["detail"]
+        == "Expected a prediction. Received a failure of this server; nothing of the upload was kept."
+    )
     assert "RuntimeError: bug" in caplog.text
     assert "Doe" not in caplog.text
 
@@ -260,6 +272,8 @@ def test_every_answer_has_the_security_headers(client, path):
     assert "unsafe" not in headers["Content-Security-Policy"]
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "no-referrer"
+    assert "camera=()" in headers["Permissions-Policy"]
+    assert headers["X-Frame-Options"] == "DENY"
     assert "Access-Control-Allow-Origin" not in headers
     assert (headers.get("Cache-Control") == "no-store") == path.startswith("/api/")
 

@@ -1,13 +1,19 @@
-"""``covidcxr serve``: the page and the JSON interface on this machine."""
+"""``covidcxr serve``: the page and the JSON interfaces on this machine."""
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from covidcxr import DISCLAIMER
 
+if TYPE_CHECKING:
+    from covidcxr.web.guard import Guard
+
 LOOPBACK = ("127.", "localhost", "::1")
 """How the addresses begin that only this machine reaches."""
+TOKEN_VARIABLE = "COVIDCXR_TOKEN"
 
 
 @click.command(name="serve", epilog=DISCLAIMER)
@@ -38,17 +44,101 @@ LOOPBACK = ("127.", "localhost", "::1")
     type=click.IntRange(1, 256),
     help="Requests that each process handles at a time.",
 )
-def command(host: str, port: int, model: Path | None, workers: int, threads: int) -> None:
-    """Serve the page and the JSON interface until Ctrl-C or SIGTERM. Nothing uploaded is stored."""
+@click.option(
+    "--patience",
+    default=20.0,
+    show_default=True,
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds that a request may take to arrive, and its answer to be taken, at 64 KiB/s on top of them.",
+)
+@click.option(
+    "--drain",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Seconds to go on after SIGTERM, while /readyz already says no.",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(["json", "text"]),
+    help="Write a line for each request to stderr. [default: only what went wrong]",
+)
+@click.option("--log-addresses", is_flag=True, help="Name the clients' addresses in these lines.")
+@click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help=f"File with a token that every request must bring. [default: the variable {TOKEN_VARIABLE}, or none]",
+)
+@click.option("--rate-limit", help="Uploads from one client in each process, such as 60/minute. [default: any]")
+@click.option(
+    "--cors-origin", multiple=True, help="Origin whose pages may ask, such as https://example.org; repeat it."
+)
+@click.option(
+    "--proxies",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 9),
+    help="Proxies in front, whose X-Forwarded headers are believed.",
+)
+def command(
+    *,
+    host: str,
+    port: int,
+    model: Path | None,
+    workers: int,
+    threads: int,
+    patience: float,
+    drain: float,
+    log_format: str | None,
+    log_addresses: bool,
+    token_file: Path | None,
+    rate_limit: str | None,
+    cors_origin: tuple[str, ...],
+    proxies: int,
+) -> None:
+    """Serve the page and the JSON interfaces until Ctrl-C or SIGTERM. Nothing uploaded is stored."""
     from covidcxr.errors import require_extra
 
     require_extra("web", "flask", "gunicorn")
+    from covidcxr.web.logs import LogFormat
     from covidcxr.web.server import Settings, serve
+
+    token = _token(token_file)
 
     def ready(address: str, model_name: str) -> None:
         click.echo(f"Open {address} in a browser. Model: {model_name}. Ctrl-C stops the server.")
         if not host.startswith(LOOPBACK):
-            click.echo("Other machines can reach it, with no password and no encryption.")
+            click.echo(f"Other machines can reach it, with {'a token' if token else 'no password'} and no encryption.")
         click.echo(DISCLAIMER)
 
-    serve(Settings(host=host, port=port, model=model, workers=workers, threads=threads), ready)
+    settings = Settings(
+        host=host,
+        port=port,
+        model=model,
+        workers=workers,
+        threads=threads,
+        patience=patience,
+        drain=drain,
+        log_format=LogFormat(log_format) if log_format else None,
+        log_addresses=log_addresses,
+        guard=_guard(token=token, rate_limit=rate_limit, origins=cors_origin, proxies=proxies),
+    )
+    serve(settings, ready)
+
+
+def _token(path: Path | None) -> str | None:
+    if path is not None:
+        return path.read_text().strip()
+    return os.environ.get(TOKEN_VARIABLE) or None
+
+
+def _guard(*, token: str | None, rate_limit: str | None, origins: tuple[str, ...], proxies: int) -> "Guard | None":
+    """Check what a request must bring, before any process starts; None if it is nothing."""
+    if not (token is not None or rate_limit or origins or proxies):
+        return None  # as most often: Flask is then imported where the model loads
+    from covidcxr.web.guard import Guard
+
+    try:
+        return Guard(token=token, rate_limit=rate_limit, origins=origins, proxies=proxies)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error

@@ -1,8 +1,8 @@
-"""The JSON interface: ``POST /api/v1/predictions``."""
+"""The JSON interface, version 1: predictions, and what is known about the model that makes them."""
 
 import base64
+from dataclasses import asdict
 from io import BytesIO
-from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any, cast
 
 from flask import Blueprint, abort, jsonify, request
@@ -10,9 +10,12 @@ from flask.typing import ResponseReturnValue
 from PIL import Image
 from werkzeug.datastructures import FileStorage
 
+from covidcxr import DISCLAIMER
 from covidcxr.errors import ImageError
-from covidcxr.images import Grey, decode_image
+from covidcxr.images import Grey
 from covidcxr.web.patient import read_patient
+from covidcxr.web.problems import problem
+from covidcxr.web.scorer import Scorer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,59 +25,100 @@ if TYPE_CHECKING:
 
 FIELD = "file"
 EXTRAS = ("activation_map", "lungs", "patient", "preview")
-"""What ``include`` may ask for beyond the objects of ``predict --json``."""
+"""What ``include`` may ask for beyond the objects of ``predict --json``; covidcxr.web.openapi says what each is."""
 PREVIEW_SIDE = 1024
 """Pixels, the longer side of a preview."""
 MAP_DIGITS = 4
 
 
-def create_api(predictor: "Predictor", *, max_files: int, parallel: int) -> Blueprint:
+def create_api(scorer: Scorer, *, max_files: int) -> Blueprint:
     """Make the blueprint of version 1; see covidcxr.web.app.create_app for the arguments.
 
-    ``POST /api/v1/predictions`` takes a multipart form with one or more images in the field ``file`` and answers with
-    a list of the objects that ``covidcxr predict --json`` prints, in the order of the files. ``include``, a query or
-    form field with names from EXTRAS (commas between, or several fields), adds:
-
-    - ``activation_map``: null or an object of ``values`` (rows of numbers 0..1), ``contrast`` (null or rows of numbers
-      -1..1, above 0 what speaks for COVID-19, below what speaks for another pneumonia) and ``box`` (left, top, right,
-      bottom of the map as shares of the image's width and height).
-    - ``lungs``: null or an object of ``values`` (rows of numbers 0..1, the probability of lung in each cell of the map)
-      and ``box``, as above.
-    - ``patient``: null (no DICOM) or an object of what the header says of the patient, see covidcxr.web.patient.
-      Without asking, nothing of it is in any answer.
-    - ``preview``: the decoded image, its longer side at most PREVIEW_SIDE, as a data URL of a PNG.
-
-    A file that cannot be scored becomes an object of ``path`` and ``error``; the status is 200 if any file was scored.
-
-    ============  ====================================================================================
-    status        body
-    ============  ====================================================================================
-    200           the list
-    400           ``error``: no file, no file name, too many files, an unknown ``include``, not multipart
-    404, 405      ``error``
-    413           ``error``: more bytes, or parts, than one request may have
-    422           ``error``, and ``files``: the list of the objects, where no file could be scored
-    500           ``error``
-    ============  ====================================================================================
+    The docstrings of the views go into the description of the interface, covidcxr.web.openapi.
     """
     api = Blueprint("api", __name__, url_prefix="/api/v1")
-    slots = BoundedSemaphore(parallel)
 
     @api.post("/predictions")
     def predictions() -> ResponseReturnValue:
+        """Score one or more images.
+
+        A file that cannot be scored becomes an object of ``path`` and ``error``, if any other file can.
+
+        ---
+        operationId: predictions
+        summary: Score one or more images
+        description: >-
+          Takes a form with one or more images in the field `file`: PNG, JPEG, TIFF, BMP, WebP or DICOM, told by
+          content. Answers with one object for each of them, in their order. A file that is no image becomes an object
+          of `path` and `error`; if none is one, the answer is a problem. Nothing uploaded is stored.
+        tags: [predictions]
+        parameters:
+          - {in: query, name: include, schema: {type: string}, example: "activation_map,preview",
+             description: "What to add: `activation_map`, `lungs`, `patient`, `preview`, with commas between."}
+        requestBody:
+          required: true
+          content:
+            multipart/form-data:
+              schema:
+                type: object
+                required: [file]
+                properties:
+                  file: {type: array, minItems: 1, items: {type: string, format: binary}}
+                  include: {type: string, description: "As in the query."}
+        responses:
+          200:
+            description: At least one image was scored.
+            content:
+              application/json:
+                schema: {type: array, items: {anyOf: [
+                  {$ref: "#/components/schemas/Prediction"}, {$ref: "#/components/schemas/FileError"}]}}
+          400: {$ref: "#/components/responses/Problem"}
+          413: {$ref: "#/components/responses/Problem"}
+          422:
+            description: No file could be scored; `files` says why, file by file.
+            content: {application/problem+json: {schema: {$ref: "#/components/schemas/FilesProblem"}}}
+        """
         uploads = _uploads(max_files)
         include = _included()
-        objects = []
-        for upload in uploads:
-            with slots:
-                objects.append(_score(predictor, upload, include))
+        objects = [_score(scorer, upload, include) for upload in uploads]
         errors = [item["error"] for item in objects if "error" in item]
         if len(errors) < len(objects):
             return jsonify(objects)
-        message = errors[0] if len(errors) == 1 else f"Expected an image. Received {len(errors)} files that are none."
-        return jsonify(error=message, files=objects), 422
+        detail = errors[0] if len(errors) == 1 else f"Expected an image. Received {len(errors)} files that are none."
+        return problem(422, detail, files=objects)
+
+    @api.get("/model")
+    def model() -> ResponseReturnValue:
+        """Tell what is known about the model.
+
+        ---
+        operationId: model
+        summary: What is known about the model
+        tags: [model]
+        responses:
+          200:
+            description: What the model file says about itself.
+            content: {application/json: {schema: {$ref: "#/components/schemas/Model"}}}
+        """
+        return jsonify(model_object(scorer.predictor))
 
     return api
+
+
+def model_object(predictor: "Predictor") -> dict[str, Any]:
+    """Return what the model file says about itself, as JSON has it."""
+    artifact = predictor.artifact
+    names = ("name", "version", "created", "licence", "intended_use", "recipe", "data_hash", "temperature")
+    return {
+        "model": predictor.model,
+        "card": {**{name: getattr(artifact, name) for name in names}, "disclaimer": DISCLAIMER},
+        "labels": list(artifact.labels),
+        "preprocessing": asdict(artifact.preprocessing),
+        "operating_points": [asdict(point) for point in artifact.operating_points],
+        "coverage": artifact.conformal.coverage if artifact.conformal else None,
+        "gate": [asdict(check) for check in artifact.gate],
+        "audit": {"verdict": artifact.audit.verdict, **asdict(artifact.audit)} if artifact.audit else None,
+    }
 
 
 def _uploads(max_files: int) -> list[FileStorage]:
@@ -99,17 +143,16 @@ def _included() -> frozenset[str]:
     return names
 
 
-def _score(predictor: "Predictor", upload: FileStorage, include: frozenset[str]) -> dict[str, Any]:
+def _score(scorer: Scorer, upload: FileStorage, include: frozenset[str]) -> dict[str, Any]:
     name = upload.filename or ""
     data = cast(BytesIO, upload.stream).getvalue()  # MemoryRequest made it; read() would copy
     upload.close()
     if not name:
         return {"path": name, "error": "Expected a file name. Received an empty one."}
     try:
-        grey = decode_image(data, name)
+        grey, prediction = scorer.score_file(data, name)
     except ImageError as error:
         return {"path": name, "error": str(error)}
-    prediction = predictor.predict(grey)
     answer = prediction.to_dict(name)
     if "activation_map" in include:
         answer["activation_map"] = _map_object(prediction.activation_map)

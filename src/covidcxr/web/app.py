@@ -3,21 +3,25 @@
 from io import BytesIO
 from typing import IO, TYPE_CHECKING
 
-from flask import Flask, Request, Response, current_app, json, request
+from flask import Flask, Request, Response, request
 from flask.json.provider import DefaultJSONProvider
-from flask.typing import ResponseReturnValue
-from werkzeug.exceptions import HTTPException
 
+from covidcxr.web import access_log, problems
+from covidcxr.web import guard as guards
 from covidcxr.web.api import create_api
+from covidcxr.web.board import Board
+from covidcxr.web.docs import create_docs
+from covidcxr.web.health import Readiness, create_health
+from covidcxr.web.inference import create_inference
+from covidcxr.web.metrics import Metrics
 from covidcxr.web.pages import create_pages
+from covidcxr.web.scorer import Scorer
 
 if TYPE_CHECKING:
     from covidcxr.predictor import Predictor
 
 FORM_FIELDS = 8
 """Parts of a multipart request that may be something else than an image."""
-DRAINED = 4
-"""Times the largest request that is read of a request that is too large, before the connection is cut."""
 SECURITY_HEADERS = {
     # blob: and data: are the previews that the browser and the API make
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
@@ -26,6 +30,9 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), display-capture=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "X-Frame-Options": "DENY",  # for browsers that do not know frame-ancestors
+    "X-Permitted-Cross-Domain-Policies": "none",
 }
 
 
@@ -55,7 +62,17 @@ class CovidCxr(Flask):
     json_provider_class = OrderedJson
 
 
-def create_app(predictor: "Predictor", *, max_upload_mb: int = 64, max_files: int = 32, parallel: int = 2) -> Flask:
+def create_app(
+    predictor: "Predictor",
+    *,
+    max_upload_mb: int = 64,
+    max_files: int = 32,
+    parallel: int = 2,
+    guard: guards.Guard | None = None,
+    log_addresses: bool = False,
+    board: Board | None = None,
+    row: int = 0,
+) -> Flask:
     """Make the WSGI application.
 
     Args:
@@ -65,6 +82,10 @@ def create_app(predictor: "Predictor", *, max_upload_mb: int = 64, max_files: in
         max_files: Images in one request.
         parallel: Images decoded and scored at the same time in this process; further ones wait. Decoding a picture
             takes many times its bytes in memory, so that this, and not the number of threads, sets the peak.
+        guard: What a request must bring; None lets all pass.
+        log_addresses: Whether the log names the clients' addresses.
+        board: What the worker processes share; None where this is the only one.
+        row: Of the board, this process's own.
 
     Raises:
         ValueError: A limit below 1.
@@ -74,55 +95,25 @@ def create_app(predictor: "Predictor", *, max_upload_mb: int = 64, max_files: in
     app = CovidCxr(__name__)
     app.config["MAX_CONTENT_LENGTH"] = max_upload_mb * 2**20
     app.config["MAX_FORM_PARTS"] = max_files + FORM_FIELDS
+    board = board or Board()
+    metrics = Metrics(board, row)
+    scorer = Scorer(predictor, parallel=parallel, metrics=metrics)
+    readiness = Readiness(predictor, board)
+    access_log.install(app, addresses=log_addresses)  # first: it gives each request its id
     app.register_blueprint(create_pages(predictor, max_upload_mb=max_upload_mb))
-    app.register_blueprint(create_api(predictor, max_files=max_files, parallel=parallel))
-
-    @app.get("/healthz")
-    def healthz() -> dict[str, str]:
-        return {"status": "ok", "model": predictor.model}
-
+    app.register_blueprint(create_api(scorer, max_files=max_files))
+    app.register_blueprint(create_inference(scorer, readiness, max_images=max_files))
+    app.register_blueprint(create_health(predictor.model, readiness))
+    app.register_blueprint(create_docs())
+    metrics.install(app, predictor.model)  # after all routes
+    guards.install(app, guard or guards.Guard())  # after the counters: they see what it turns away
+    problems.install(app)
     app.after_request(_secure)
-    app.register_error_handler(HTTPException, _http_error)
     return app
 
 
 def _secure(response: Response) -> Response:
     response.headers.update(SECURITY_HEADERS)
-    if request.path.startswith("/api/"):
-        response.headers["Cache-Control"] = "no-store"
+    if request.path.startswith(("/api/", "/v2")):
+        response.headers.setdefault("Cache-Control", "no-store")
     return response
-
-
-def _http_error(error: HTTPException) -> ResponseReturnValue:
-    """Answer in JSON under /api; elsewhere a browser gets werkzeug's page."""
-    if not request.path.startswith("/api/"):
-        return error
-    if error.code == 413 and "Expect" not in request.headers:
-        _drain(DRAINED * current_app.config["MAX_CONTENT_LENGTH"])
-    response = error.get_response()  # keeps its headers, such as Allow
-    response.content_type = "application/json"
-    response.data = json.dumps({"error": _message(error)})
-    return response
-
-
-def _drain(limit: int) -> None:
-    """Read on and forget: most clients send all of a request before they look for the answer to it."""
-    stream = request.environ["wsgi.input"]
-    while limit > 0 and (chunk := stream.read(min(limit, 2**16))):
-        limit -= len(chunk)
-
-
-def _message(error: HTTPException) -> str:
-    """Say what was expected; the 400s of this package already do."""
-    match error.code:
-        case 404:
-            return "Expected the address /api/v1/predictions. Received one that is not there."
-        case 405:
-            return f"Expected the method POST. Received {request.method}."
-        case 413:
-            megabytes, parts = current_app.config["MAX_CONTENT_LENGTH"] // 2**20, current_app.config["MAX_FORM_PARTS"]
-            return f"Expected at most {megabytes} MB and {parts} parts in one request. Received more."
-        case 500:
-            return "Expected a prediction. Received a failure of this server; nothing of the upload was kept."
-        case _:
-            return error.description or error.name

@@ -1,12 +1,11 @@
 """gunicorn, embedded: one listening socket, worker processes with threads, a model in each of them."""
 
 import gc
-import logging
 import os
 import signal
 import socket
 import sys
-import warnings
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,12 +17,18 @@ from typing import TYPE_CHECKING, Any
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import AppImportError
+from gunicorn.workers.gthread import ThreadWorker
 
 from covidcxr.errors import CovidCxrError
 from covidcxr.memory import settle
+from covidcxr.web.board import Board
+from covidcxr.web.logs import LogFormat, configure
+from covidcxr.web.timeouts import Timed, Watchman
 
 if TYPE_CHECKING:
     from flask import Flask
+
+    from covidcxr.web.guard import Guard
 
 BACKLOG = 2048
 """Connections that may wait until a thread takes them; gunicorn's own default."""
@@ -41,6 +46,11 @@ class Settings:
         model: Model file, None takes the one that comes with the package.
         workers: Processes, each with its own copy of the model.
         threads: Requests that each process handles at a time.
+        patience: Seconds that a request may take to arrive, or its answer to be taken, besides what its bytes take.
+        drain: Seconds between SIGTERM and the end of the listening, while ``/readyz`` already says no.
+        log_format: How the log looks; None leaves out the line for each request.
+        log_addresses: Whether the log names the clients' addresses.
+        guard: What a request must bring.
     """
 
     host: str
@@ -48,6 +58,11 @@ class Settings:
     model: Path | None
     workers: int
     threads: int
+    patience: float
+    drain: float
+    log_format: LogFormat | None
+    log_addresses: bool
+    guard: "Guard | None"
 
 
 def serve(settings: Settings, ready: Callable[[str, str], None]) -> None:
@@ -63,7 +78,10 @@ def serve(settings: Settings, ready: Callable[[str, str], None]) -> None:
     """
     listener = listen(settings.host, settings.port)
     url = address(listener)
-    _Arbiter(_Application(settings, listener.detach(), lambda model: ready(url, model))).run()
+    application = _Application(settings, listener.detach(), lambda model: ready(url, model))
+    arbiter = _Arbiter(application, application.board, settings.drain)
+    configure(settings.log_format)  # here: gunicorn has just set up its own logger, and the workers inherit it
+    arbiter.run()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -114,23 +132,43 @@ def quick_imports() -> Iterator[None]:
         sys.setswitchinterval(interval)
 
 
-def silence_decoders() -> None:
-    """Keep the warnings of image decoders out of the log: they quote the file, a patient's name for example."""
-    warnings.simplefilter("ignore")
-    for name in ("pydicom", "PIL"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
+class _Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
+    def init_process(self) -> None:
+        self.watchman = Watchman(self.app.patience)
+        super().init_process()
+
+    def handle(self, conn: Any) -> Any:  # noqa: ANN401 - gunicorn has no types
+        with self.watchman.over(conn.sock):
+            return super().handle(conn)
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc] # gunicorn has no types
-    handle_int = Arbiter.handle_term  # gunicorn's own Ctrl-C drops requests under way
+    def __init__(self, application: "_Application", board: Board, drain: float) -> None:
+        self._board = board
+        self._drain = drain
+        super().__init__(application)
+
+    def handle_term(self) -> None:
+        """Say no to ``/readyz`` for a while before the listening ends: so long others may still send requests here."""
+        self._board.stop()
+        time.sleep(self._drain)
+        raise StopIteration
+
+    def handle_int(self) -> None:
+        """End as after SIGTERM, at once; gunicorn's own Ctrl-C drops requests under way."""
+        self._board.stop()
+        raise StopIteration
 
 
 class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no types
     def __init__(self, settings: Settings, listener: int, ready: Callable[[str], None]) -> None:
+        self.patience = settings.patience
         self._settings = settings
         self._listener = listener
         self._ready = ready
         self._model = ""
+        self._row = 0
+        self.board = Board(2 * settings.workers)  # a worker may start before the one it replaces has ended
         super().__init__()
 
     def load_config(self) -> None:
@@ -138,8 +176,9 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
             "bind": f"fd://{self._listener}",
             "workers": self._settings.workers,
             "threads": self._settings.threads,
-            "worker_class": "gthread",
+            "worker_class": _Worker,
             "loglevel": "warning",
+            "pre_fork": self._choose_row,
             "post_worker_init": self._worker_started,
             "control_socket_disable": True,  # else a socket in the home directory, from gunicorn 25.1 on
         }
@@ -154,7 +193,6 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
         stay behind in the parent, and every prediction takes as long as with one.
         """
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here needs it, and its threads spin at their start
-        silence_decoders()
         share = max(1, cores() // self._settings.workers)
         with quick_imports(), ThreadPoolExecutor(1) as other_core:
             from covidcxr.predictor import Predictor
@@ -173,7 +211,21 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
                 raise AppImportError(f"Error: {error}") from error
         settle()
         self._model = predictor.model
-        return create_app(predictor, parallel=share)
+        app = create_app(
+            predictor,
+            parallel=share,
+            guard=self._settings.guard,
+            log_addresses=self._settings.log_addresses,
+            board=self.board,
+            row=self._row,
+        )
+        app.wsgi_app = Timed(app.wsgi_app, self._settings.patience)  # type: ignore[method-assign] # Flask's own way
+        return app
+
+    def _choose_row(self, arbiter: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+        """Give a worker that is about to be forked a row of the board that no other one writes."""
+        taken = {other.row for other in arbiter.WORKERS.values()}
+        worker.row = self._row = next(row for row in range(self.board.rows) if row not in taken)
 
     def _worker_started(self, worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the arbiter tells the workers

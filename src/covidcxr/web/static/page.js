@@ -123,7 +123,7 @@ class Card {
     const answer = await response.json().catch(() => {
       throw new Error(`Expected a prediction. Received status ${response.status}.`);
     });
-    if (!response.ok) throw new Error(answer.error);
+    if (!response.ok) throw new Error(answer.detail);
     return answer[0];
   }
 
