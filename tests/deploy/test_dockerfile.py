@@ -1,0 +1,91 @@
+"""The Dockerfile: built and run for real, as strictly as an engine can run it."""
+
+import time
+
+import pytest
+
+from covidcxr import DISCLAIMER
+from covidcxr.cli.serve import command as serve
+from deploy import containers
+from deploy.tools import PROJECT, score, wait_until_ready
+
+PORT = next(option.default for option in serve.params if option.name == "port")
+URL = f"http://127.0.0.1:{PORT}"
+STATUS = "import os, pathlib; print(os.getuid(), pathlib.Path('/proc/self/status').read_text())"
+READY_S = 15
+"""From the start of the container; takes 1.8 s on two idle cores."""
+SIZE = 500e6
+"""Bytes; 427 MB, of which the stand-in of the base image takes 154."""
+LEFT = """
+import importlib.util, pathlib
+names = "tensorflow", "keras", "pandas", "scipy", "pip", "setuptools"
+print([name for name in names if importlib.util.find_spec(name)], pathlib.Path("/etc/pip.conf").exists())
+"""
+
+
+@pytest.mark.slow
+def test_a_nobody_without_rights_and_network_scores_a_picture_on_a_read_only_root(image, tmp_path):
+    log, name = tmp_path / "log", "covidcxr-test"
+    begin = time.monotonic()
+    with containers.running(image, name, log) as (process, inside):
+        assert wait_until_ready(URL, process, inside=inside)["status"] == "ok"
+        assert time.monotonic() - begin < READY_S
+        score(URL, inside=inside)
+        user, status = containers.call("podman", "exec", name, "python", "-c", STATUS).split(maxsplit=1)
+        assert user == "10001"
+        facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        assert int(facts["CapEff"], 16) == int(facts["CapBnd"], 16) == 0
+        assert facts["NoNewPrivs"] == "1"
+        assert "Read-only file system" in containers.call(
+            "podman", "exec", name, "sh", "-c", "touch /opt/x 2>&1 || true"
+        )
+        containers.call("podman", "exec", name, *health_command(image))
+        containers.call("podman", "kill", f"--signal={containers.inspect(image)['Config']['StopSignal']}", name)
+        assert process.wait(timeout=40) == 0, log.read_text()
+    text = log.read_text()
+    assert DISCLAIMER in text
+    assert "telemetry" not in text  # what ONNX Runtime says when it may report
+    assert "Traceback" not in text
+
+
+def health_command(image):
+    """Return the words of HEALTHCHECK."""
+    kind, *words = containers.inspect(image)["Healthcheck"]["Test"]
+    assert kind == "CMD"
+    return words
+
+
+@pytest.mark.slow
+def test_a_server_that_does_not_answer_is_not_healthy(image, tmp_path):
+    with containers.running(image, "covidcxr-idle", tmp_path / "log", "60", options=["--entrypoint=sleep"]):
+        with pytest.raises(AssertionError, match="Connection refused"):
+            containers.call("podman", "exec", "covidcxr-idle", *health_command(image))
+        containers.call("podman", "kill", "covidcxr-idle")
+
+
+@pytest.mark.slow
+def test_the_image_says_what_it_is_and_holds_nothing_else(image):
+    about = containers.inspect(image)
+    config = about["Config"]
+    assert config["User"] == "10001:10001"
+    assert list(config["ExposedPorts"]) == [f"{PORT}/tcp"]
+    assert config["Labels"]["org.opencontainers.image.licenses"] == "Apache-2.0"
+    assert DISCLAIMER in config["Labels"]["org.opencontainers.image.description"]
+    assert not [variable for variable in config["Env"] if variable.startswith(("PIP_", "SSL_", "http"))]
+    said = containers.call("podman", "run", "--rm", "--network=none", "--entrypoint=python", image, "-c", LEFT)
+    assert said.strip() == "[] False"
+    assert about["Size"] < SIZE
+
+
+@pytest.mark.slow
+def test_only_the_package_enters_the_build(tmp_path):
+    containers.tools()
+    everything = tmp_path / "Dockerfile"
+    everything.write_text("FROM scratch\nCOPY . /\n")
+    containers.build(everything, "covidcxr:context", PROJECT, tmp_path)
+    listing = 'cd "$(buildah mount "$(buildah from covidcxr:context)")"; find . -type f; buildah rm --all >/dev/null'
+    files = containers.call("sh", "-c", listing).split()
+    names = ["LICENSE", "NOTICE", "README.md", "constraints.txt", "pyproject.toml", "src"]
+    assert sorted({file.split("/")[1] for file in files}) == names
+    assert "./src/covidcxr/assets/covidcxr.onnx" in files
+    assert not [file for file in files if "__pycache__" in file or "egg-info" in file]

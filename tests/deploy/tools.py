@@ -1,0 +1,78 @@
+"""What the tests of deployments share: programs they need, and a client of a server that they started."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from covidcxr.phantom import radiograph
+from uploads import MULTIPART, multipart, picture
+
+PROJECT = Path(__file__).parents[2]
+DEPLOY = PROJECT / "deploy"
+API = "/api/v1/predictions"
+CLIENT = """
+import sys, urllib.request
+url, kind = sys.argv[1:]
+body = sys.stdin.buffer.read() or None
+with urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": kind}), timeout=30) as answer:
+    sys.stdout.buffer.write(answer.read())
+"""
+"""Python alone, so that it runs in a namespace of the network that this process is not in."""
+
+
+def need(program, package=None):
+    """Return the path of a program; skips the test where it is missing, but fails in CI."""
+    path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
+    if path is None:
+        missing(f"no {program} on this machine (Debian package {package or program})")
+    return path
+
+
+def missing(reason):
+    """Skip the test; fail in CI, where everything is there."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def free_port():
+    """Return a port of this machine on which nothing listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def request(url, body=None, *, inside=()):
+    """GET, or POST a multipart body; ``inside`` is a command that enters a namespace first. Returns the JSON."""
+    command = [*inside, sys.executable, "-c", CLIENT, url, MULTIPART]
+    done = subprocess.run(command, input=body or b"", capture_output=True, timeout=60)
+    if done.returncode:
+        raise ConnectionError(done.stderr.decode())
+    return json.loads(done.stdout)
+
+
+def wait_until_ready(url, process, *, inside=(), seconds=60):
+    """Ask a server whether it is ready until it is, or its process ends."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            return request(url + "/healthz", inside=inside)
+        except ConnectionError:
+            assert process.poll() is None, process.returncode
+            time.sleep(0.05)
+    raise AssertionError(f"{url} is not ready after {seconds} s")
+
+
+def score(url, *, inside=()):
+    """Score a synthetic radiograph as a client does, and check that the answer is a prediction."""
+    grey = radiograph(np.random.default_rng(0), size=(480, 400))
+    answer = request(url + API, multipart([("a.png", picture(grey))]), inside=inside)
+    assert abs(sum(answer[0]["probabilities"].values()) - 1) < 1e-3, answer
+    return answer[0]
