@@ -28,7 +28,7 @@ def test_a_nobody_without_rights_and_network_scores_a_picture_on_a_read_only_roo
     log, name = tmp_path / "log", "covidcxr-test"
     begin = time.monotonic()
     with containers.running(image, name, log) as (process, inside):
-        assert wait_until_ready(URL, process, inside=inside)["status"] == "ok"
+        assert wait_until_ready(URL, process, inside=inside)["status"] == "ready"
         assert time.monotonic() - begin < READY_S
         score(URL, inside=inside)
         user, status = containers.call("podman", "exec", name, "python", "-c", STATUS).split(maxsplit=1)

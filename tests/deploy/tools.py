@@ -63,7 +63,7 @@ def wait_until_ready(url, process, *, inside=(), seconds=60):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            return request(url + "/healthz", inside=inside)
+            return request(url + "/readyz", inside=inside)
         except ConnectionError:
             assert process.poll() is None, process.returncode
             time.sleep(0.05)
