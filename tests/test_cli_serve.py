@@ -1,13 +1,10 @@
 import http.client
-import json
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,50 +12,11 @@ import pytest
 
 from covidcxr import DISCLAIMER
 from covidcxr.phantom import radiograph
+from serving import SERVE, ask, serving
 from uploads import MULTIPART, dicom, multipart, picture
 
 API = "/api/v1/predictions"
-SERVE = (Path(sys.executable).with_name("covidcxr"), "serve", "--port", "0")
 GREY = radiograph(np.random.default_rng(0), size=(240, 200))
-
-
-@contextmanager
-def serving(model_file, log, *options):
-    """Run the command on a free port until the end of the block; yields the process, host and port."""
-    with (
-        log.open("wb") as file,
-        subprocess.Popen(
-            [*SERVE, "--model", str(model_file), *options],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a process group of its own, as in a terminal
-        ) as process,
-    ):
-        try:
-            yield process, *wait_for_address(process, log)
-        finally:
-            process.terminate()
-            process.wait(timeout=40)
-
-
-def wait_for_address(process, log):
-    for _ in range(300):
-        found = re.search(r"http://([\d.]+|\[[\da-f:]+\]):(\d+)", log.read_text())
-        if found and DISCLAIMER in log.read_text():
-            return found[1].strip("[]"), int(found[2])
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.05)
-    raise AssertionError(f"no address in: {log.read_text()}")
-
-
-def ask(host, port, method="GET", path="/healthz", body=None):
-    connection = http.client.HTTPConnection(host, port, timeout=30)
-    try:
-        connection.request(method, path, body, {"Content-Type": MULTIPART} if body else {})
-        answer = connection.getresponse()
-        return answer.status, json.loads(answer.read())
-    finally:
-        connection.close()
 
 
 def test_it_answers_and_sigterm_ends_it(model_file, predictor, tmp_path):

@@ -52,6 +52,7 @@ def create_health(model: str, readiness: Readiness) -> Blueprint:
         """Tell that the process answers.
 
         ---
+        operationId: healthz
         summary: Whether the server lives
         tags: [operation]
         responses:
@@ -66,6 +67,7 @@ def create_health(model: str, readiness: Readiness) -> Blueprint:
         """Tell whether predictions are answered.
 
         ---
+        operationId: readyz
         summary: Whether predictions are answered
         tags: [operation]
         responses:

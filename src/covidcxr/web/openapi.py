@@ -6,6 +6,7 @@ Imported when somebody asks for the description: nothing else needs it.
 from typing import Any
 
 from apispec import APISpec
+from apispec.yaml_utils import load_yaml_from_docstring
 from apispec_webframeworks.flask import FlaskPlugin
 from flask import Flask
 
@@ -210,7 +211,6 @@ def describe(app: Flask) -> Schema:
         title="covidcxr",
         version=__version__,
         openapi_version="3.1.0",
-        plugins=[FlaskPlugin()],
         info={
             "description": ABOUT,
             "summary": DISCLAIMER,
@@ -226,27 +226,28 @@ def describe(app: Flask) -> Schema:
         {"description": "A problem.", "content": {MEDIA_TYPE: {"schema": reference("Problem")}}},
     )
     spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
-    with app.test_request_context():
-        for rule in app.url_map.iter_rules():
-            view = app.view_functions[rule.endpoint]
-            if "---" in (view.__doc__ or ""):
-                spec.path(view=view, app=app)
+    seen: set[str] = set()
+    for rule in app.url_map.iter_rules():
+        operation = load_yaml_from_docstring(app.view_functions[rule.endpoint].__doc__ or "")
+        if operation:
+            path = FlaskPlugin.flaskpath2openapi(rule.rule)
+            method = "post" if "POST" in (rule.methods or ()) else "get"
+            name = operation["operationId"]
+            operation["operationId"] = name if name not in seen else f"{name}At{path.count('/')}"
+            seen.add(name)
+            spec.path(path=path, operations={method: _completed(path, method, operation)})
     described: Schema = spec.to_dict()
-    for path, operations in described["paths"].items():
-        _complete(path, operations)
     return described
 
 
-def _complete(path: str, operations: Schema) -> None:
+def _completed(path: str, method: str, operation: Schema) -> Schema:
     """Add what holds for all views: the parameters in their addresses, and what the guard and the server answer."""
     names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
-    if names:
-        operations["parameters"] = [{"in": "path", "name": n, "required": True, "schema": TEXT} for n in names]
-    problem = {"$ref": "#/components/responses/Problem"}
-    for method, operation in operations.items():
-        if method == "parameters":
-            continue
-        answers = operation["responses"]
-        answers |= {"500": problem} | ({} if path in OPEN else {"401": problem})
-        if method == "post":
-            answers |= {"408": problem, "429": problem}
+    parameters = [{"in": "path", "name": name, "required": True, "schema": TEXT} for name in names]
+    codes = ["500", *([] if path in OPEN else ["401"]), *(["408", "429"] if method == "post" else [])]
+    problems = {code: {"$ref": "#/components/responses/Problem"} for code in codes}
+    return {
+        **operation,
+        "parameters": [*parameters, *operation.get("parameters", [])],
+        "responses": {str(code): answer for code, answer in operation["responses"].items()} | problems,
+    }

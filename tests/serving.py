@@ -1,0 +1,56 @@
+"""``covidcxr serve`` as a process, for the tests that need a real connection."""
+
+import http.client
+import json
+import re
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+from covidcxr import DISCLAIMER
+from uploads import MULTIPART
+
+SERVE = (Path(sys.executable).with_name("covidcxr"), "serve", "--port", "0")
+
+
+@contextmanager
+def serving(model_file, log, *options, **process_options):
+    """Run the command on a free port until the end of the block; yields the process, host and port."""
+    with (
+        log.open("wb") as file,
+        subprocess.Popen(
+            [*SERVE, "--model", str(model_file), *options],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a process group of its own, as in a terminal
+            **process_options,
+        ) as process,
+    ):
+        try:
+            yield process, *wait_for_address(process, log)
+        finally:
+            process.terminate()
+            process.wait(timeout=40)
+
+
+def wait_for_address(process, log):
+    for _ in range(300):
+        found = re.search(r"http://([\d.]+|\[[\da-f:]+\]):(\d+)", log.read_text())
+        if found and DISCLAIMER in log.read_text():
+            return found[1].strip("[]"), int(found[2])
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.05)
+    raise AssertionError(f"no address in: {log.read_text()}")
+
+
+def ask(host, port, method="GET", path="/healthz", body=None, headers=()):
+    """Send one request on a connection of its own; return the status and the JSON of the answer."""
+    connection = http.client.HTTPConnection(host, port, timeout=30)
+    try:
+        connection.request(method, path, body, {"Content-Type": MULTIPART} | dict(headers) if body else dict(headers))
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read())
+    finally:
+        connection.close()
