@@ -1,46 +1,157 @@
-"""The page in the browser."""
+"""What a person sees in the browser: the page, the explanation of the model, examples, and the report as a PDF."""
 
-from typing import TYPE_CHECKING
+from io import BytesIO
+from pathlib import Path
+from threading import BoundedSemaphore
+from typing import TYPE_CHECKING, Any, cast
 
-from flask import Blueprint, render_template
+from flask import Blueprint, abort, current_app, render_template, request, url_for
+from flask.typing import ResponseReturnValue
 
 from covidcxr import DISCLAIMER, __version__
-from covidcxr.labels import Label
-from covidcxr.verdict import Verdict
+from covidcxr.errors import DownloadError, ImageError
+from covidcxr.images import decode_image
+from covidcxr.web.figures import reports
+from covidcxr.web.samples import BASE, DRAWN, Gallery, draw
+from covidcxr.web.wording import CLASS_NAMES, VERDICTS
 
 if TYPE_CHECKING:
+    from werkzeug.datastructures import FileStorage
+
     from covidcxr.predictor import Predictor
 
-CLASS_NAMES = {
-    Label.NORMAL: "Normal",
-    Label.PNEUMONIA: "Other pneumonia",
-    Label.COVID: "COVID-19",
-}
-"""How the page calls the classes."""
-VERDICTS = {Verdict.PASS: "passed", Verdict.WARN: "passed, with warnings", Verdict.FAIL: "not passed"}
-"""How the page calls the outcome of an audit."""
 AGAINST = {"below": (0, 114, 178), "above": (213, 94, 0)}
 """Red, green, blue of what speaks for another pneumonia, and for COVID-19 (Okabe and Ito 2008)."""
+SAMPLES_URL = "SAMPLES_URL"
+"""Key of the application's configuration: folder of the examples' files on the web; empty for none but the drawing."""
+PREVALENCES = (0.001, 0.5)
+"""Shares of people with COVID-19 that the page's slider allows."""
+KEPT = "public, max-age=86400"
+"""Cache-Control of the examples: they are the same for everybody."""
 
 
 def create_pages(predictor: "Predictor", *, max_upload_mb: int) -> Blueprint:
-    """Make the blueprint of the page; see covidcxr.web.app.create_app for the arguments."""
-    from covidcxr.heatmaps import COLOURS, FAINT, FULL  # here: it imports ONNX Runtime, which `serve` loads in workers
+    """Make the blueprint of the pages; see covidcxr.web.app.create_app for the arguments.
 
+    ============================  ==========================================================================
+    ``GET /``                     the page
+    ``GET /model``                what is known of the model, and what each number on the page means
+    ``GET /samples``              ``samples``: the examples that can be had; ``reachable``: the collection is
+    ``GET /samples/NAME``         an example, PNG or JPEG; 404 unknown, 502 not to be had
+    ``POST /api/v1/report.pdf``   one page about the image in the field ``file``, with predictive values at
+                                  ``prevalence``; errors as the predictions have them
+    ============================  ==========================================================================
+    """
     pages = Blueprint("pages", __name__)
+    pages.record_once(lambda state: state.app.config.setdefault(SAMPLES_URL, BASE))
+    galleries: dict[str, Gallery] = {}
+    slot = BoundedSemaphore()  # reports are rare: one at a time bounds the memory
+
+    def gallery() -> Gallery | None:
+        base = current_app.config[SAMPLES_URL]
+        return galleries.setdefault(base, Gallery(base)) if base else None
+
+    @pages.context_processor
+    def common() -> dict[str, Any]:
+        return {
+            "disclaimer": DISCLAIMER,
+            "version": __version__,
+            "model": predictor.model,
+            "artifact": predictor.artifact,
+            "class_names": CLASS_NAMES,
+            "verdicts": VERDICTS,
+        }
 
     @pages.get("/")
     def page() -> str:
-        return render_template(
-            "index.html",
-            disclaimer=DISCLAIMER,
-            version=__version__,
-            model=predictor.model,
-            artifact=predictor.artifact,
-            class_names=CLASS_NAMES,
-            verdicts=VERDICTS,
-            map_style={"colours": COLOURS, "faint": FAINT, "full": FULL, "against": AGAINST},
-            max_upload_mb=max_upload_mb,
-        )
+        return render_template("index.html", max_upload_mb=max_upload_mb, **_settings(predictor))
+
+    @pages.get("/model")
+    def model() -> str:
+        from covidcxr.sources import SOURCES  # here: predictions need no collection
+
+        return render_template("model.html", reports=reports(), sources=SOURCES.values())
+
+    @pages.get("/samples")
+    def samples() -> dict[str, Any]:
+        found = gallery()
+        reachable = found is not None and found.reachable()
+        return {"samples": _samples(found if reachable else None), "reachable": reachable}
+
+    @pages.get("/samples/<name>")
+    def sample(name: str) -> ResponseReturnValue:
+        if name == DRAWN:
+            return draw(), {"Content-Type": "image/png", "Cache-Control": KEPT}
+        found = gallery()
+        if found is None or name not in found.samples:
+            abort(404)
+        try:
+            data, media_type = found.fetch(name)
+        except DownloadError as error:
+            abort(502, str(error))
+        return data, {"Content-Type": media_type, "Cache-Control": KEPT}
+
+    @pages.post("/api/v1/report.pdf")
+    def report() -> ResponseReturnValue:
+        from covidcxr.web.pdf import render_pdf  # here: fpdf2 takes longer to import than an image to score
+
+        upload, prevalence = _report_fields()
+        data = cast(BytesIO, upload.stream).getvalue()
+        upload.close()
+        with slot:
+            try:
+                grey = decode_image(data, upload.filename or "")
+            except ImageError as error:
+                abort(422, str(error))
+            pdf = render_pdf(grey, predictor, upload.filename or "", prevalence)
+        return pdf, {"Content-Type": "application/pdf"}
 
     return pages
+
+
+def _settings(predictor: "Predictor") -> dict[str, Any]:
+    """Return what the scripts of the page know of the model."""
+    from covidcxr.heatmaps import COLOURS, FAINT, FULL  # here: it imports ONNX Runtime, which `serve` loads in workers
+
+    artifact = predictor.artifact
+    points = [point.name for point in artifact.operating_points]
+    return {
+        "map_style": {"colours": COLOURS, "faint": FAINT, "full": FULL, "against": AGAINST},
+        "columns": {"labels": artifact.labels, "points": points},
+        "scripts": sorted(path.name for path in (Path(__file__).parent / "static").glob("*.js")),
+    }
+
+
+def _samples(gallery: Gallery | None) -> list[dict[str, str]]:
+    """Return the examples as the page shows them, the drawing last."""
+    published = [
+        {
+            "file": sample.file,
+            "title": sample.title,
+            "licence": sample.licence,
+            "credit": sample.credit,
+            "page": sample.page,
+            "picture": url_for("pages.sample", name=sample.name),
+        }
+        for sample in (gallery.samples.values() if gallery else ())
+    ]
+    drawing = {
+        "file": "drawing.png",
+        "title": "A drawing",
+        "licence": "Apache-2.0",
+        "credit": "Drawn by covidcxr: no patient.",
+        "page": "",
+        "picture": url_for("pages.sample", name=DRAWN),
+    }
+    return [*published, drawing]
+
+
+def _report_fields() -> "tuple[FileStorage, float]":
+    low, high = PREVALENCES
+    upload = request.files.get("file")
+    if upload is None or not upload.filename:
+        abort(400, "Expected an image in the field 'file'. Received none.")
+    prevalence = request.form.get("prevalence", type=float)
+    if prevalence is None or not low <= prevalence <= high:
+        abort(400, f"Expected a prevalence of {low} to {high}. Received {request.form.get('prevalence')!r}.")
+    return upload, prevalence

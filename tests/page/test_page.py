@@ -1,146 +1,35 @@
-import base64
-import os
 import re
-import shutil
-import threading
 import time
-from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import expect, sync_playwright
-from werkzeug.serving import make_server
+from playwright.sync_api import expect
 
 from conftest import with_metadata
 from covidcxr import DISCLAIMER
 from covidcxr.conformal import Conformal
 from covidcxr.flags import TEXTS, FlagCode
 from covidcxr.heatmaps import overlay
-from covidcxr.phantom import Opacity, radiograph
 from covidcxr.predictor import Predictor
 from covidcxr.verdict import Audit, Finding, Verdict
-from covidcxr.web.app import create_app
-from uploads import dicom, picture
-
-GREY = radiograph(np.random.default_rng(0), size=(480, 400), opacities=[Opacity(x=0.3, y=0.5, radius=0.1)])
-NORMAL = ("normal.png", picture(GREY))
-BRIGHT = ("bright.jpg", picture(np.maximum(GREY, 160), "JPEG", quality=95))
-RADIOGRAPH = ("plate.dcm", dicom(GREY))
-TEXT = ("<img src=x onerror=alert(1)>.txt", b"no picture")
-BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+from page.browsing import (
+    BRIGHT,
+    GREY,
+    NORMAL,
+    RADIOGRAPH,
+    TEXT,
+    choose,
+    drop,
+    serving,
+    shown,
+    switch,
+    wait_done,
+    without_map,
+)
+from uploads import picture
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = shutil.which("chromium")
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail("Expected chromium on the path. Received none.")
-        pytest.skip("no chromium on the path (Debian package chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=BROWSER)
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def serving(predictor):
-    server = make_server("127.0.0.1", 0, create_app(predictor, max_upload_mb=4), threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.fixture(scope="module")
-def address(predictor):
-    with serving(predictor) as address:
-        yield address
-
-
-@pytest.fixture
-def open_page(browser, address):
-    """Opens the page in a fresh browser profile; at the end nothing may have gone wrong or anywhere else."""
-    contexts, problems = [], []
-
-    def open_(**options):
-        context = browser.new_context(**options)
-        contexts.append(context)
-        context.set_default_timeout(10_000)
-        page = context.new_page()
-        page.on("console", lambda line: is_expected(line) or problems.append(line.text))
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
-        page.on("request", lambda call: call.url.startswith((address, "blob:", "data:")) or problems.append(call.url))
-        page.goto(address)
-        return page
-
-    yield open_
-    for context in contexts:
-        context.close()
-    assert problems == []
-
-
-def is_expected(line):
-    """Tell the browser's own lines about refused uploads, and about these tests' looks at the canvas."""
-    return line.location["url"].endswith("/predictions") or "willReadFrequently" in line.text
-
-
-@pytest.fixture
-def page(open_page):
-    return open_page()
-
-
-def drop(page, *files):
-    """Drop (name, bytes) pairs on the page as a mouse does."""
-    encoded = [[name, base64.b64encode(content).decode()] for name, content in files]
-    transfer = page.evaluate_handle(
-        """(files) => {
-            const transfer = new DataTransfer();
-            for (const [name, content] of files) {
-                transfer.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], name));
-            }
-            return transfer;
-        }""",
-        encoded,
-    )
-    page.dispatch_event("main", "dragover", {"dataTransfer": transfer})
-    page.dispatch_event("main", "drop", {"dataTransfer": transfer})
-
-
-def choose(page, *files):
-    page.set_input_files("#files", [{"name": n, "mimeType": "", "buffer": content} for n, content in files])
-
-
-def wait_done(page, count):
-    expect(page.locator("#count")).to_have_text("1 file done" if count == 1 else f"{count} files done")
-
-
-def shown(card):
-    """Return what the canvas of a card shows: RGBA, shape (height, width, 4)."""
-    width, height, data = card.locator("canvas").evaluate(
-        """(canvas) => {
-            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-            const text = data.reduce((start, byte) => start + String.fromCharCode(byte), "");
-            return [canvas.width, canvas.height, btoa(text)];
-        }"""
-    )
-    return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
-
-
-def switch(card):
-    return card.get_by_role("checkbox", name="Activation map")
-
-
-def without_map(card):
-    switch(card).uncheck()
-    return shown(card)[..., 0].astype(int)
 
 
 def test_dropped_files_become_cards(page, predictor):
@@ -219,10 +108,10 @@ def test_an_image_appears_before_the_answer(page):
     choose(page, NORMAL)
     expect(page.locator(".card.pictured canvas")).to_be_visible()
     assert np.abs(shown(page.locator(".card"))[..., 0].astype(int) - GREY).max() <= 1
-    expect(page.locator(".waiting")).to_be_visible()
+    expect(page.locator(".state")).to_have_text(re.compile("Scoring"))
     held[0].continue_()
     wait_done(page, 1)
-    expect(page.locator(".waiting")).to_be_hidden()
+    expect(page.locator(".state")).to_be_hidden()
 
 
 def test_an_image_the_model_declines_says_why(page):
@@ -451,8 +340,15 @@ def test_nothing_sticks_out_sideways(open_page, width):
 
 
 def test_everything_can_be_done_with_the_keyboard(page):
-    page.keyboard.press("Tab")
-    expect(page.get_by_label("Choose images")).to_be_focused()
+    def tab(target, key="Tab"):
+        page.keyboard.press(key)
+        expect(target).to_be_focused()
+
+    tab(page.get_by_role("link", name="To the content"))
+    for name in ("covidcxr", "Images", "The model"):
+        tab(page.get_by_role("link", name=name, exact=True))
+    tab(page.get_by_label("Show what the DICOM header says"))
+    tab(page.get_by_label("Choose images"))
     assert page.locator("label.button").evaluate("(label) => getComputedStyle(label).outlineStyle") == "solid"
     with page.expect_file_chooser() as chooser:
         page.wait_for_timeout(200)  # until the browser has heard that a test waits instead of a window
@@ -460,36 +356,41 @@ def test_everything_can_be_done_with_the_keyboard(page):
     assert chooser.value.is_multiple()
     chooser.value.set_files([{"name": n, "mimeType": "", "buffer": content} for n, content in (NORMAL, BRIGHT)])
     wait_done(page, 2)
+    tab(page.locator("#samples summary"))
+    for name in ("All as JSON", "All as CSV", "Clear"):
+        tab(page.get_by_role("button", name=name))
+    first, second = page.locator(".strip a").all()
+    tab(first)
+    tab(second)
+    page.keyboard.press("Enter")
+    expect(page.locator(".card").nth(1)).to_be_focused()
+    expect(page.locator(".card").nth(1)).to_be_in_viewport()
     page.keyboard.press("Tab")
-    expect(page.get_by_role("button", name="Clear")).to_be_focused()
-    card = page.locator(".card").first
-    page.keyboard.press("Tab")
-    expect(prevalence(page, "slider")).to_be_focused()
+    expect(page.locator(".card").nth(1).locator(".stage")).to_be_focused()
+    second.focus()
+    tab(prevalence(page, "slider"))
     page.keyboard.press("ArrowRight")
-    page.keyboard.press("Tab")
-    expect(prevalence(page, "spinbutton")).to_be_focused()
+    tab(prevalence(page, "spinbutton"))
     expect(prevalence(page, "spinbutton")).to_have_value("5.1")
-    page.keyboard.press("Tab")
-    expect(switch(card)).to_be_focused()
-    page.keyboard.press("Tab")
+    card = page.locator(".card").first
+    switch(card).focus()
     slider = card.get_by_label("Strength")
-    expect(slider).to_be_focused()
+    tab(slider)
     before, value = shown(card), int(slider.input_value())
     page.keyboard.press("ArrowRight")
     assert int(slider.input_value()) == value + 5
     assert not np.array_equal(shown(card), before)
-    page.keyboard.press("Shift+Tab")
+    tab(switch(card), "Shift+Tab")
     page.keyboard.press("Space")
     expect(slider).to_be_disabled()
-    for _ in range(3):
-        page.keyboard.press("Shift+Tab")
+    page.get_by_role("button", name="Clear").focus()
     page.keyboard.press("Enter")
     expect(page.locator(".card")).to_have_count(0)
     expect(page.get_by_label("Choose images")).to_be_focused()
 
 
 def test_screen_readers_are_told(page):
-    status = page.get_by_role("status")
+    status = page.locator("#status[role=status]")
     choose(page, BRIGHT)
     wait_done(page, 1)
     expect(status).to_contain_text(re.compile(r"1 file done bright\.jpg: most like COVID-19, \d+ %\."))
@@ -527,8 +428,8 @@ def test_the_page_says_what_it_is_and_is_not(page, predictor):
 @pytest.mark.real_data
 def test_real_images(page, data_root):
     paths = sorted((data_root / "dicom").glob("*.dcm"))
-    paths += [next((data_root / name).rglob("*.png")) for name in ("actualmed", "nih-chestxray14")]
-    drop(page, *[(Path(path).name, path.read_bytes()) for path in paths])
+    paths += [next((data_root / name).rglob("*.png")) for name in ("covid-cxnet", "nih-chestxray14")]
+    drop(page, *[(path.name, path.read_bytes()) for path in paths])
     wait_done(page, len(paths))
     expect(page.locator(".card.pictured .verdict-class:visible")).to_have_count(len(paths))
     expect(page.locator(".card .map:visible")).to_have_count(len(paths))

@@ -1,0 +1,47 @@
+// The gallery of examples: fetched by the server, and only once somebody opens it.
+import { fetchSample, listSamples } from "./predict.js";
+
+const details = document.getElementById("samples");
+const note = document.getElementById("samples-note");
+const gallery = document.getElementById("gallery");
+const template = document.getElementById("sample").content;
+
+/** Call `add(files)` with an example that was chosen. */
+export function followSamples(add) {
+  details.addEventListener("toggle", () => details.open && !gallery.children.length && fill(add));
+}
+
+async function fill(add) {
+  note.textContent = "Looking for examples";
+  try {
+    const { samples, reachable } = await listSamples();
+    gallery.replaceChildren(...samples.map((sample) => figure(sample, add)));
+    note.textContent = reachable
+      ? "Published radiographs, fetched by the server from their collection, with their licence and author."
+      : "The server cannot reach the collection of examples, so there is a drawing only. It shows no patient.";
+  } catch (error) {
+    note.textContent = error.message;
+  }
+}
+
+function figure(sample, add) {
+  const element = template.firstElementChild.cloneNode(true);
+  const find = (selector) => element.querySelector(selector);
+  find("img").src = sample.picture;
+  find(".sample-title").textContent = sample.title;
+  find(".credit").textContent = `${sample.credit} ${sample.licence}.`;
+  find(".source").hidden = !sample.page;
+  if (sample.page) find(".source").href = sample.page;
+  const button = find("button");
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    try {
+      add([await fetchSample(sample)]);
+    } catch (error) {
+      note.textContent = error.message;
+    } finally {
+      button.disabled = false;
+    }
+  });
+  return element;
+}

@@ -1,0 +1,88 @@
+"""What the tests of the page do in the browser."""
+
+import base64
+import threading
+from contextlib import contextmanager
+
+import numpy as np
+from playwright.sync_api import expect
+from werkzeug.serving import make_server
+
+from covidcxr.phantom import Opacity, radiograph
+from covidcxr.web.app import create_app
+from covidcxr.web.pages import SAMPLES_URL
+from uploads import dicom, picture
+
+GREY = radiograph(np.random.default_rng(0), size=(480, 400), opacities=[Opacity(x=0.3, y=0.5, radius=0.1)])
+NORMAL = ("normal.png", picture(GREY))
+BRIGHT = ("bright.jpg", picture(np.maximum(GREY, 160), "JPEG", quality=95))
+RADIOGRAPH = ("plate.dcm", dicom(GREY))
+TEXT = ("<img src=x onerror=alert(1)>.txt", b"no picture")
+
+
+@contextmanager
+def serving(predictor, samples_url=""):
+    """Serve the page; yields its address. The server fetches examples from ``samples_url`` only."""
+    app = create_app(predictor, max_upload_mb=4)
+    app.config[SAMPLES_URL] = samples_url
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.port}/"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def drop(page, *files):
+    """Drop (name, bytes) pairs on the page as a mouse does."""
+    transfer = transfer_of(page, *files)
+    page.dispatch_event("main", "dragover", {"dataTransfer": transfer})
+    page.dispatch_event("main", "drop", {"dataTransfer": transfer})
+
+
+def transfer_of(page, *files):
+    """Return a DataTransfer of the page that holds (name, bytes) pairs."""
+    encoded = [[name, base64.b64encode(content).decode()] for name, content in files]
+    return page.evaluate_handle(
+        """(files) => {
+            const transfer = new DataTransfer();
+            for (const [name, content] of files) {
+                transfer.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], name));
+            }
+            return transfer;
+        }""",
+        encoded,
+    )
+
+
+def choose(page, *files):
+    page.set_input_files("#files", [{"name": n, "mimeType": "", "buffer": content} for n, content in files])
+
+
+def wait_done(page, count):
+    expect(page.locator("#count")).to_have_text("1 file done" if count == 1 else f"{count} files done")
+
+
+def shown(card):
+    """Return what the canvas of a card shows: RGBA, shape (height, width, 4)."""
+    canvas = card.locator("canvas")
+    canvas.scroll_into_view_if_needed()  # pictures out of sight are not kept
+    expect(canvas).not_to_have_js_property("width", 0)
+    width, height, data = canvas.evaluate(
+        """(canvas) => {
+            const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+            const text = data.reduce((start, byte) => start + String.fromCharCode(byte), "");
+            return [canvas.width, canvas.height, btoa(text)];
+        }"""
+    )
+    return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
+
+
+def switch(card):
+    return card.get_by_role("checkbox", name="Activation map")
+
+
+def without_map(card):
+    switch(card).uncheck()
+    return shown(card)[..., 0].astype(int)

@@ -1,0 +1,68 @@
+import os
+import shutil
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from covidcxr.predictor import Predictor
+from page.browsing import serving
+
+BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+
+
+@pytest.fixture(scope="session")
+def browser():
+    path = shutil.which("chromium")
+    if path is None:
+        if os.environ.get("CI"):
+            pytest.fail("Expected chromium on the path. Received none.")
+        pytest.skip("no chromium on the path (Debian package chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=BROWSER)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def address(predictor):
+    with serving(predictor) as address:
+        yield address
+
+
+@pytest.fixture
+def open_page(browser, address):
+    """Opens a page in a fresh browser profile; at the end nothing may have gone wrong or anywhere else."""
+    contexts, problems = [], []
+
+    def open_(at=address, path="", **options):
+        context = browser.new_context(**options)
+        contexts.append(context)
+        context.set_default_timeout(10_000)
+        page = context.new_page()
+        page.on("console", lambda line: is_expected(line) or problems.append(line.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("dialog", lambda dialog: (problems.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda call: call.url.startswith((at, "blob:", "data:")) or problems.append(call.url))
+        page.goto(at + path)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert problems == []
+
+
+def is_expected(line):
+    """Tell the browser's own lines about refused uploads, and about these tests' looks at the canvas."""
+    return line.location["url"].endswith(("/predictions", "/report.pdf")) or "willReadFrequently" in line.text
+
+
+@pytest.fixture
+def page(open_page):
+    return open_page()
+
+
+@pytest.fixture(scope="module")
+def lung_address(lung_model_file):
+    with serving(Predictor.load(lung_model_file)) as address:
+        yield address
