@@ -121,4 +121,4 @@ def _sent_token() -> bytes:
     sent = request.authorization
     if sent is None:
         return b""
-    return ((sent.password if sent.type == "basic" else sent.token) or "").encode()
+    return ({"basic": sent.password, "bearer": sent.token}.get(sent.type) or "").encode()
