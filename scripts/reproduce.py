@@ -17,20 +17,32 @@ COVIDCXR = str(Path(sys.executable).parent / "covidcxr")
 def steps(data: Path, out: Path) -> list[tuple[Path, list[str]]]:
     """Return each step as the file that it leaves and its command."""
     manifest = out / "manifest.csv"
+    given = ["--manifest", str(manifest)]
     plan = [(manifest, ["data", "build", "--root", str(data), "--out", str(manifest)])]
     for recipe, protocols in (("classic", ("P1", "P2")), ("default", ("P5", "P4"))):
-        run, model = out / recipe, out / f"{recipe}.onnx"
-        given = ["--manifest", str(manifest)]
+        run, model, audit = out / recipe, out / f"{recipe}.onnx", out / f"audit-{recipe}"
         plan.append((run / "model.keras", ["train", "--recipe", recipe, *given, "--out", str(run)]))
-        plan.append((model, ["export", str(run), "--out", str(model)]))
+        if recipe == "default":
+            plan.append((run / "gate.npz", ["gate", "train", "--run", str(run), *given]))
+        plan.append((run / "model.onnx", ["export", str(run), "--out", str(run / "model.onnx")]))
+        audited = ["audit", "--model", str(run / "model.onnx"), *given, "--out", str(audit), "--write-into", str(model)]
+        plan.append((model, audited))
         for protocol in protocols:
             report = out / protocol
             command = ["evaluate", "--protocol", protocol, "--model", str(model), *given, "--out", str(report)]
             plan.append((report / "report.html", command + (["--looks", LOOKS] if protocol == "P4" else [])))
-    p3 = ["evaluate", "--protocol", "P3", "--recipe", "default", "--manifest", str(manifest), "--out", str(out / "P3")]
+    measured = ["--model", str(out / "default.onnx"), "--run", str(out / "default"), *given, "--out", str(out / "gate")]
+    plan.append((out / "gate" / "gate.json", ["gate", "evaluate", *measured, *_pictures(out)]))
+    p3 = ["evaluate", "--protocol", "P3", "--recipe", "default", *given, "--out", str(out / "P3")]
     plan.append((out / "P3" / "report.html", p3))
     plan.append((out / "data" / "data.html", ["data", "report", str(manifest), "--out", str(out / "data")]))
     return plan
+
+
+def _pictures(out: Path) -> list[str]:
+    """Return the option that names photographs and screenshots, where docs/gate.md's commands have put some."""
+    pictures = out / "pictures"
+    return ["--pictures", str(pictures)] if pictures.is_dir() else []
 
 
 def main() -> None:

@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PAGES = ("README.md", "docs/performance.md", "docs/evaluation.md", "docs/experiments.md", "docs/audit.md")
+PAGES = (
+    "README.md",
+    "docs/performance.md",
+    "docs/evaluation.md",
+    "docs/experiments.md",
+    "docs/audit.md",
+    "docs/gate.md",
+)
 P3_SUMMARY = {"**mean of the six**": "mean_auroc", "**worst of the six**": "worst_auroc"}
 TARGETS = (
     ("P3", "mean_auroc", "mean AUROC", 0.88, 1),
@@ -277,6 +284,50 @@ def audit() -> str:
     return table(header, rows) + f"\nTest images looked at: {counts}.\n"
 
 
+GATE_GROUPS = {
+    "drawn": "drawn documents, plots, noise and layouts",
+    "pictures": "photographs, screenshots and figures",
+    "dicom": "DICOM test objects that are no radiographs",
+    "CT": "CT slices",
+    "lateral": "lateral views",
+    "child": "small children",
+    "adult": "frontal views of adults, held-out patients",
+}
+"""Keys of the gate's report, and what they are, in the order of the table."""
+GATE_TARGETS = {"drawn": 0.99, "pictures": 0.99, "dicom": 0.90, "CT": 0.95, "lateral": 0.90, "child": 0.85}
+UNSEEN_ADULTS = 0.05
+"""Largest share of the adults of a collection that was not seen."""
+
+
+def gate() -> str:
+    """What the gate of the shipped model declines."""
+    report = load("docs/results/gate.json")
+    rows = []
+    for name, what in GATE_GROUPS.items():
+        if (found := report["declined"].get(name)) is None:
+            continue
+        on = (
+            f"{found['n']} of {found['groups']} patients" if name in ("CT", "lateral", "child", "adult") else found["n"]
+        )
+        target = GATE_TARGETS.get(name)
+        rows.append([what, str(on), percent(found), f"at least {100 * target:.0f} %" if target else ""])
+    rows += [
+        [
+            f"adults of {origin}, by a gate that had not seen it",
+            str(row["n"]),
+            percent(row),
+            f"at most {100 * UNSEEN_ADULTS:.0f} %",
+        ]
+        for origin, row in report["unseen_origins"].items()
+    ]
+    refused = report["declined"]["dicom"]["not_decoded"]
+    return (
+        table(["what", "pictures", "declined (95 % interval)", "target"], rows)
+        + f"\nModel `{report['model']}`. Of the DICOM test objects {refused} more hold no picture that can be decoded: "
+        "they are refused with an error.\n"
+    )
+
+
 def _audited(report: dict[str, Any], test: dict[str, Any]) -> str:
     found = [finding for finding in report["audit"]["findings"] if finding["test"] == test["test"]]
     return f"{test['verdict']}: {share(found[0])}" if found else test["verdict"]
@@ -305,6 +356,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "networks": networks,
     "training": training,
     "audit": audit,
+    "gate": gate,
 }
 
 

@@ -15,7 +15,7 @@ def script():
     return module
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/performance.md", "docs/evaluation.md", "docs/experiments.md"])
+@pytest.mark.parametrize("page", script().PAGES)
 def test_every_figure_stands_as_the_command_writes_it(page):
     text = (ROOT / page).read_text("utf-8")
     assert "<!-- figures:" in text

@@ -151,6 +151,8 @@ def test_the_evaluation_counts_what_is_declined(run, manifest, tmp_path, monkeyp
     assert (uniform["n"], uniform["not_decoded"], uniform["value"]) == (1, 1, 1.0)
     assert uniform["by_flag"] == {"uniform": 1.0}
     assert list(report["unseen_origins"]) == ["a", "b", "c"]
+    unseen = report["unseen_origins"]["a"]
+    assert unseen["low"] <= unseen["value"] == unseen["declined"] / unseen["n"] <= unseen["high"]
     assert report["training"]["not_a_chest_xray"] == 14
 
 

@@ -20,7 +20,7 @@ from covidcxr.gate_training import GATE_REPORT, SEED, kind_of, rejected_views, r
 from covidcxr.images import Grey, is_dicom, read_image
 from covidcxr.inputs import HEAD, expand
 from covidcxr.manifest import Record, Split, View, data_hash, read_manifest
-from covidcxr.metrics import accuracy, estimate
+from covidcxr.metrics import mean_of
 from covidcxr.predictor import Predictor
 
 logger = logging.getLogger(__name__)
@@ -134,13 +134,10 @@ def _share(predictor: Predictor, pictures: Sequence[Picture]) -> dict[str, Any]:
         groups.append(group)
     if not codes:
         return {"n": 0}
-    hit = np.array([bool(found) for found in codes], np.float64)
-    always = np.ones(len(hit), np.int64)
-    interval = estimate({"declined": accuracy}, always, np.column_stack([1 - hit, hit]), np.array(groups), seed=SEED)
     return {
         "n": len(codes),
         "groups": len(set(groups)),
         "not_decoded": len(pictures) - len(codes),
-        **interval["declined"].to_dict(),
+        **mean_of(np.array([bool(found) for found in codes]), np.array(groups), seed=SEED).to_dict(),
         "by_flag": {code: sum(code in found for found in codes) / len(codes) for code in sorted(set().union(*codes))},
     }

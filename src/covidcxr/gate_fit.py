@@ -46,21 +46,24 @@ class Pictures:
         features: float32, shape (n, d): means over the whole picture.
         kinds: str, shape (n,): ADULT or one of LEARNED.
         origins: str, shape (n,), see covidcxr.manifest.Record.
+        groups: str, shape (n,), patients where known.
     """
 
     features: NDArray[np.float32]
     kinds: NDArray[np.str_]
     origins: NDArray[np.str_]
+    groups: NDArray[np.str_]
 
     def without(self, origins: Collection[str]) -> "Pictures":
         """Return the pictures less the adults of some origins."""
-        keep = ~((self.kinds == ADULT) & np.isin(self.origins, list(origins)))
-        return Pictures(self.features[keep], self.kinds[keep], self.origins[keep])
+        return self._chosen(~((self.kinds == ADULT) & np.isin(self.origins, list(origins))))
 
-    def adults_of(self, origin: str) -> NDArray[np.float32]:
-        """Return the features of the adults of an origin."""
-        chosen: NDArray[np.float32] = self.features[(self.kinds == ADULT) & (self.origins == origin)]
-        return chosen
+    def adults_of(self, origin: str) -> "Pictures":
+        """Return the adults of an origin."""
+        return self._chosen((self.kinds == ADULT) & (self.origins == origin))
+
+    def _chosen(self, chosen: NDArray[np.bool_]) -> "Pictures":
+        return Pictures(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
     @property
     def large_origins(self) -> list[str]:
@@ -136,7 +139,7 @@ def fit(pictures: Pictures) -> Gate:
     origins = pictures.large_origins
     if len(origins) < 2:
         raise ManifestError(f"Expected {LEAST} adults of each of two origins for the gate. Received fewer.")
-    unseen = [fit_maps(pictures.without([origin])).scores(pictures.adults_of(origin)) for origin in origins]
+    unseen = [fit_maps(pictures.without([origin])).scores(pictures.adults_of(origin).features) for origin in origins]
     thresholds = [
         max(np.quantile(scores[:, column], 1 - DECLINED[code]) for scores in unseen)
         for column, code in enumerate(CODES)
@@ -154,7 +157,9 @@ def declined_when_unseen(pictures: Pictures) -> dict[str, NDArray[np.bool_]]:
     if len(origins) < 3:
         return {}
     gates = {origin: fit(pictures.without([origin])) for origin in origins}
-    return {origin: gate.scores(pictures.adults_of(origin)) >= gate.thresholds for origin, gate in gates.items()}
+    return {
+        origin: gate.scores(pictures.adults_of(origin).features) >= gate.thresholds for origin, gate in gates.items()
+    }
 
 
 def fit_maps(pictures: Pictures) -> Gate:

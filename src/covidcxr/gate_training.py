@@ -20,6 +20,7 @@ from covidcxr.gate_fit import ADULT, CODES, TINY, Gate, Pictures, declined_when_
 from covidcxr.gate_pictures import non_xrays
 from covidcxr.images import Grey, read_image
 from covidcxr.manifest import CHILDRENS_ORIGIN, GROWN_UP, Record, Split, View, read_manifest
+from covidcxr.metrics import mean_of
 from covidcxr.recipe import Recipe
 from covidcxr.training import load_run
 
@@ -34,8 +35,8 @@ SMALL_CHILD = 6
 BATCH = 32
 REJECTED = {View.CT: FlagCode.CT, View.LATERAL: FlagCode.LATERAL}
 
-Example = tuple[Callable[[], Grey], str, str]
-"""What draws or reads a picture, its kind and its origin, see covidcxr.gate_fit.Pictures."""
+Example = tuple[Callable[[], Grey], str, str, str]
+"""What draws or reads a picture, its kind, origin and group, see covidcxr.gate_fit.Pictures."""
 
 
 def train_gate(run: Path, manifest: Path) -> dict[str, Any]:
@@ -96,12 +97,15 @@ def _is_held_out(patient_id: str) -> bool:
 def _examples(records: Sequence[Record], rejects: Sequence[Reject]) -> list[Example]:
     frontal = [(record, kind_of(record)) for record in records if record.split is Split.TRAIN]
     return [
-        *((partial(read_image, record.path), kind, record.origin) for record, kind in frontal if kind),
+        *((partial(read_image, record.path), kind, record.origin, record.group) for record, kind in frontal if kind),
         *(
-            (partial(read_image, reject.path), REJECTED[reject.view], reject.source)
+            (partial(read_image, reject.path), REJECTED[reject.view], reject.source, reject.patient_id)
             for reject in rejected_views(rejects, records, held_out=False)
         ),
-        *((partial(np.asarray, grey), FlagCode.NOT_A_CHEST_XRAY, "drawn") for grey in non_xrays(DRAWN, seed=SEED)),
+        *(
+            (partial(np.asarray, grey), FlagCode.NOT_A_CHEST_XRAY, "drawn", f"drawn {number}")
+            for number, grey in enumerate(non_xrays(DRAWN, seed=SEED))
+        ),
     ]
 
 
@@ -110,11 +114,11 @@ def features_of(model: keras.Model, recipe: Recipe, examples: Sequence[Example])
     extractor = keras.Model(model.input, picture_features(model))
     parts: list[NDArray[np.float32]] = []
     for start in tqdm(range(0, len(examples), BATCH), desc="gate", unit="batch", disable=None):
-        greys = [read() for read, _, _ in examples[start : start + BATCH]]
+        greys = [read() for read, *_ in examples[start : start + BATCH]]
         images = np.stack([recipe.preprocessing(grey) for grey in greys])[..., np.newaxis]
         parts.append(extractor.predict_on_batch(images))
-    kinds, origins = ([str(example[index]) for example in examples] for index in (1, 2))
-    return Pictures(np.concatenate(parts), np.array(kinds), np.array(origins))
+    described = (np.array([str(example[index]) for example in examples]) for index in (1, 2, 3))
+    return Pictures(np.concatenate(parts), *described)
 
 
 def picture_features(model: keras.Model) -> keras.KerasTensor:
@@ -156,6 +160,7 @@ def _unseen(pictures: Pictures) -> dict[str, dict[str, Any]]:
         origin: {
             "n": len(declined),
             "declined": int(declined.any(axis=1).sum()),
+            **mean_of(declined.any(axis=1), pictures.adults_of(origin).groups, seed=SEED).to_dict(),
             "by_check": {str(code): int(count) for code, count in zip(CODES, declined.sum(axis=0), strict=True)},
         }
         for origin, declined in declined_when_unseen(pictures).items()

@@ -6,6 +6,7 @@ nothing is copied.
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +77,17 @@ def estimate(
         )
         for name, metric in metrics.items()
     }
+
+
+def mean_of(values: NDArray[Any], groups: NDArray[np.str_], *, seed: int, resamples: int = RESAMPLES) -> Estimate:
+    """Return the mean of a value of each image, shape (n,), with its interval; see estimate."""
+    column = np.asarray(values, np.float64)[:, np.newaxis]
+
+    def mean(_: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
+        return float(np.average(y_score[:, 0], weights=weight))
+
+    found = estimate({"mean": mean}, np.zeros(len(column), np.int64), column, groups, seed=seed, resamples=resamples)
+    return found["mean"]
 
 
 def ppv_at(prevalence: float, found: Estimate, cleared: Estimate) -> Estimate:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
+from covidcxr import metrics
 from covidcxr.audit.model import Outputs, Subject
 from covidcxr.errors import ManifestError
 from covidcxr.images import Grey, read_image
@@ -207,12 +208,7 @@ def measured(metric: Metric, y_true: IntArray, y_score: FloatArray, groups: NDAr
 
 def mean_of(values: NDArray[Any], groups: NDArray[np.str_]) -> Estimate:
     """Return the mean of a value of each image with its interval."""
-    column = np.asarray(values, np.float64)[:, np.newaxis]
-
-    def mean(_: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
-        return float(np.average(y_score[:, 0], weights=weight))
-
-    return measured(mean, np.zeros(len(column), np.int64), column, groups)
+    return metrics.mean_of(values, groups, seed=SEED, resamples=RESAMPLES)
 
 
 def column_auroc(column: int, positive: int, sign: int = 1) -> Metric:

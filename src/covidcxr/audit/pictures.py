@@ -35,15 +35,16 @@ def bars(
         A PNG file.
     """
     height = 1.0 + 0.36 * len(figures)
-    figure = Figure(figsize=(6.2, height + (2.6 if examples else 0)), layout="constrained")
+    above, size = (2.6, 10) if len(examples or ()) <= 2 else (1.3, 7)
+    figure = Figure(figsize=(6.2, height + (above if examples else 0)), layout="constrained")
     if examples:
-        grid = figure.add_gridspec(2, 1, height_ratios=(2.6, height))
+        grid = figure.add_gridspec(2, 1, height_ratios=(above, height))
         upper, lower = (figure.add_subfigure(grid[row]) for row in range(2))
         for axes, (name, grey) in zip(
             upper.subplots(1, len(examples), squeeze=False)[0], examples.items(), strict=True
         ):
             axes.imshow(grey, cmap="gray", vmin=0, vmax=255)
-            axes.set_title(name, fontsize=10)
+            axes.set_title(name, fontsize=size)
             axes.axis("off")
         _bars(lower.subplots(), figures, limits, chance)
     else:
@@ -60,6 +61,8 @@ def _bars(axes: Axes, figures: Mapping[str, Estimate | float], limits: Limits | 
             axes.barh(place, found, color=BLUE, height=0.6)
     axes.set_yticks(range(len(figures)), list(figures))
     axes.invert_yaxis()
+    if not any(float(getattr(found, "value", found)) for found in figures.values()):
+        axes.set_xlim(left=0)  # else 0 stands in the middle
     if limits:
         axes.axvline(limits.passes, color=GREEN, linestyle="--", label="passes")
         axes.axvline(limits.fails, color=RED, linestyle="--", label="fails")

@@ -28,7 +28,10 @@ def train(run: Path, manifest: Path) -> None:
 
     report = train_gate(run, manifest)
     for origin, row in report["unseen_origins"].items():
-        click.echo(f"Adults of {origin}, had it been unseen: {row['declined']} of {row['n']} declined")
+        click.echo(
+            f"Adults of {origin}, had it been unseen: {row['declined']} of {row['n']} declined, "
+            f"{row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+        )
     click.echo(f"Gate: {run / GATE_FILE}. Next: covidcxr export {run} --out MODEL.onnx")
 
 
