@@ -160,7 +160,7 @@ def _unseen(pictures: Pictures) -> dict[str, dict[str, Any]]:
         origin: {
             "n": len(declined),
             "declined": int(declined.any(axis=1).sum()),
-            **mean_of(declined.any(axis=1), pictures.adults_of(origin).groups, seed=SEED).to_dict(),
+            **mean_of(np.asarray(declined.any(axis=1)), pictures.adults_of(origin).groups, seed=SEED).to_dict(),
             "by_check": {str(code): int(count) for code, count in zip(CODES, declined.sum(axis=0), strict=True)},
         }
         for origin, declined in declined_when_unseen(pictures).items()

@@ -61,7 +61,7 @@ def _bars(axes: Axes, figures: Mapping[str, Estimate | float], limits: Limits | 
             axes.barh(place, found, color=BLUE, height=0.6)
     axes.set_yticks(range(len(figures)), list(figures))
     axes.invert_yaxis()
-    if not any(float(getattr(found, "value", found)) for found in figures.values()):
+    if not any(found.value if isinstance(found, Estimate) else found for found in figures.values()):
         axes.set_xlim(left=0)  # else 0 stands in the middle
     if limits:
         axes.axvline(limits.passes, color=GREEN, linestyle="--", label="passes")
