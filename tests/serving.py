@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,22 +18,33 @@ SERVE = (Path(sys.executable).with_name("covidcxr"), "serve", "--port", "0")
 
 @contextmanager
 def serving(model_file, log, *options, **process_options):
-    """Run the command on a free port until the end of the block; yields the process, host and port."""
-    with (
-        log.open("wb") as file,
-        subprocess.Popen(
-            [*SERVE, "--model", str(model_file), *options],
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # a process group of its own, as in a terminal
-            **process_options,
-        ) as process,
-    ):
+    """Run the command on a free port until the end of the block; yields the process, host and port.
+
+    What it writes goes through a pipe to the file ``log``.
+    """
+    process = subprocess.Popen(
+        [*SERVE, "--model", str(model_file), *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,  # a process group of its own, as in a terminal
+        **process_options,
+    )
+    log.touch()
+    copying = threading.Thread(target=copy, args=(process.stdout, log))
+    copying.start()
+    with process:
         try:
             yield process, *wait_for_address(process, log)
         finally:
             process.terminate()
             process.wait(timeout=40)
+            copying.join()
+
+
+def copy(pipe, log):
+    with log.open("ab", buffering=0) as file:
+        while chunk := pipe.read1():
+            file.write(chunk)
 
 
 def wait_for_address(process, log):

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 BACKLOG = 2048
 """Connections that may wait until a thread takes them; gunicorn's own default."""
+SHARED_MEMORY = "/dev/shm"
+"""Where gunicorn keeps the heartbeat of its workers: no disk, which may be full, slow or read-only."""
 QUICK_TURNS = 1e-4
 """Seconds."""
 
@@ -179,6 +181,7 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
             "worker_class": _Worker,
             "loglevel": "warning",
             "pre_fork": self._choose_row,
+            "worker_tmp_dir": SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None,
             "post_worker_init": self._worker_started,
             "control_socket_disable": True,  # else a socket in the home directory, from gunicorn 25.1 on
         }

@@ -13,6 +13,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from gunicorn.http.errors import ParseException
+
 BYTES_PER_SECOND = 64 * 1024
 """Half a megabit a second: the slowest line that a request may come over once its first seconds are over."""
 TICK = 0.25
@@ -130,7 +132,17 @@ class _Counted:
         self._left = length
 
     def read(self, size: int = -1) -> bytes:
-        data: bytes = self._stream.read() if size < 0 else self._stream.read(size)
+        """Return up to so many bytes, all of them if below 0.
+
+        Raises:
+            BadRequest: The chunks are not as HTTP has them, or the connection broke.
+        """
+        try:
+            data: bytes = self._stream.read() if size < 0 else self._stream.read(size)
+        except (OSError, ParseException) as error:
+            from werkzeug.exceptions import BadRequest  # here: this module is imported before the workers are forked
+
+            raise BadRequest("Expected the whole body of a request. Received a broken one.") from error
         if self._left is not None:
             self._left -= len(data)
         if self._left == 0 or (not data and not self._watch.cut):
