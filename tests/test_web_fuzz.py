@@ -1,0 +1,171 @@
+"""Broken uploads: whatever arrives, the server answers soon, without a failure, and forgets it."""
+
+import json
+import os
+import random
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.encaps import encapsulate
+from pydicom.filebase import DicomBytesIO
+from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
+
+from covidcxr.images import MAX_PIXELS
+from covidcxr.phantom import radiograph
+from covidcxr.web.app import create_app
+from uploads import MULTIPART, dicom, multipart, picture
+
+REQUESTS = int(os.environ.get("COVIDCXR_FUZZ", "300"))
+"""Broken files to send."""
+WARM = max(100, REQUESTS // 10)
+"""Requests until the memory counts: by then every decoder is imported and every pool has grown."""
+GROWTH = 64 * 2**20
+"""Bytes that the peak of the memory may grow by after that."""
+SECONDS = 5
+"""A request may take."""
+TOKENS = (
+    b"",
+    b"\0",
+    b"\xff" * 4,
+    b"\x7f\xff\xff\xff",
+    b"\xff\xd8\xff",
+    b"IDAT",
+    b"DICM",
+    b"\xfe\xff\x00\xe0",
+    b"9" * 40,
+)
+GREY = radiograph(np.random.default_rng(0), size=(160, 140))
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # as the server does: decoders warn of what is broken
+
+
+def run_length_encoded():
+    ds = dcmread(DicomBytesIO(dicom(GREY)))
+    ds.compress(RLELossless, generate_instance_uid=False)
+    file = DicomBytesIO()
+    ds.save_as(file)
+    return file.getvalue()
+
+
+def around(frame, syntax):
+    """Return a DICOM object around a compressed frame of 8 bits."""
+    ds = dcmread(DicomBytesIO(dicom(GREY, BitsAllocated=8, BitsStored=8, HighBit=7, PixelData=GREY.tobytes())))
+    ds.PixelData = encapsulate([frame])
+    ds["PixelData"].is_undefined_length = True
+    ds.file_meta.TransferSyntaxUID = syntax
+    file = DicomBytesIO()
+    ds.save_as(file)
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    colour = np.stack([GREY] * 3, axis=-1)
+    return [
+        picture(GREY),
+        picture(GREY.astype(np.uint16) * 256),
+        picture(colour),
+        picture(GREY, "JPEG"),
+        picture(GREY, "JPEG", progressive=True),
+        picture(colour, "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0"),
+        picture(GREY, "TIFF", compression="tiff_lzw"),
+        picture(GREY, "BMP"),
+        picture(GREY, "WEBP"),
+        dicom(GREY),
+        run_length_encoded(),
+        around(picture(GREY, "JPEG"), JPEGBaseline8Bit),
+        around(picture(GREY, "JPEG2000", no_jp2=True), JPEG2000Lossless),
+    ]
+
+
+def broken(content, rng):
+    """Return a file with one to eight faults: bytes changed, cut, doubled, replaced by what means something."""
+    data = bytearray(content)
+    for _ in range(rng.choice((1, 1, 2, 4, 8))):
+        place = rng.randrange(rng.choice((64, 512, 2048, len(data) + 1))) % (len(data) + 1)
+        length = rng.choice((1, 1, 2, 4, 64, 1000))
+        match rng.randrange(6):
+            case 0:
+                data[place : place + length] = rng.randbytes(len(data[place : place + length]))
+            case 1:
+                data[place : place + 1] = bytes(byte ^ 1 << rng.randrange(8) for byte in data[place : place + 1])
+            case 2:
+                del data[place : place + length]
+            case 3:
+                data[place:place] = data[place : place + length]
+            case 4:
+                token = rng.choice(TOKENS)
+                data[place : place + len(token)] = token
+            case _:
+                del data[rng.randrange(len(data) + 1) :]
+    return bytes(data)
+
+
+def memory(key):
+    """Return what the kernel knows of this process, in bytes: VmRSS, VmHWM."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key + ":")]
+    return 1024 * int(line.split()[1])
+
+
+def send(client, content, number):
+    if number % 4:
+        body = multipart([("x", content)], [("include", "activation_map,lungs,patient,preview")])
+        return client.post("/api/v1/predictions", data=body, content_type=MULTIPART)
+    element = len(content).to_bytes(4, "little") + content
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(element)}}
+    head = json.dumps({"inputs": [tensor]}).encode()
+    headers = {"Inference-Header-Content-Length": str(len(head))}
+    return client.post("/v2/models/covidcxr/infer", data=head + element, headers=headers)
+
+
+@pytest.mark.timeout(3600)
+def test_broken_files_are_answered(predictor, corpus):
+    client, rng = create_app(predictor).test_client(), random.Random(20)
+    assert {send(client, content, number).status_code for number, content in enumerate(corpus)} == {200}
+    statuses, slowest, begun, warm = Counter(), 0.0, time.monotonic(), 0
+    for number in range(REQUESTS):
+        content = broken(corpus[number % len(corpus)], rng)
+        since = time.monotonic()
+        status = send(client, content, number).status_code
+        slowest = max(slowest, time.monotonic() - since)
+        statuses[status] += 1
+        assert status in (200, 422), (number, status)
+        if number + 1 == WARM:
+            warm = memory("VmRSS")
+            Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew, from here
+    peak = memory("VmHWM")
+    print(  # noqa: T201 - the figures of a long run, with -s
+        f"{REQUESTS} broken files in {time.monotonic() - begun:.0f} s, slowest {slowest:.2f} s; "
+        f"memory {warm / 2**20:.0f} MiB after {WARM}, at most {peak / 2**20:.0f} MiB from then on; {dict(statuses)}"
+    )
+    assert slowest < SECONDS
+    assert peak - warm < GROWTH
+    assert min(statuses[200], statuses[422]) > REQUESTS / 10  # some faults do not matter, most do
+
+
+def test_broken_forms_are_answered(predictor):
+    """The faults are in the request, not in the file."""
+    client, rng = create_app(predictor).test_client(), random.Random(21)
+    body = multipart([("x.png", picture(GREY))], [("include", "preview")])
+    statuses = {
+        client.post("/api/v1/predictions", data=broken(body, rng), content_type=MULTIPART).status_code
+        for _ in range(100)
+    }
+    assert statuses <= {200, 400, 413, 422}
+    tensor = {"name": "pixels", "datatype": "UINT8", "shape": [1, 40, 40, 1], "data": [7] * 1600}
+    request = json.dumps({"inputs": [tensor], "outputs": [{"name": "label"}]}).encode()
+    statuses = {client.post("/v2/models/covidcxr/infer", data=broken(request, rng)).status_code for _ in range(200)}
+    assert statuses <= {200, 400, 422}
+    assert 200 in statuses
+
+
+def test_the_largest_picture_is_scored_in_time(predictor):
+    side = int(MAX_PIXELS**0.5)
+    content = picture(np.tile(np.arange(side, dtype=np.uint16).astype(np.uint8), (side, 1)))
+    begun = time.monotonic()
+    assert send(create_app(predictor).test_client(), content, 1).status_code == 200
+    assert time.monotonic() - begun < SECONDS
