@@ -130,14 +130,17 @@ class Gallery:
         return data, _media_type(data)
 
     def _download(self, sample: Sample) -> bytes:
-        from http.client import HTTPException
-        from urllib.request import urlopen  # here: most servers never fetch anything
+        from http.client import HTTPException  # here: most servers never fetch anything
+        from urllib.error import HTTPError
+        from urllib.request import urlopen
 
         url = f"{self._base}/{quote(sample.file)}"
         try:
             with urlopen(url, timeout=self._timeout) as response:
                 data: bytes = response.read(MAX_BYTES + 1)
         except (OSError, HTTPException) as error:
+            if isinstance(error, HTTPError):
+                error.close()  # it holds the connection
             raise DownloadError(f"Expected the example {url}. Received: {error}.") from error
         received = hashlib.sha256(data).hexdigest()
         if sample.sha256 and received != sample.sha256:
