@@ -21,6 +21,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000TransferSyntaxes,
+    JPEGExtended12Bit,
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSTransferSyntaxes,
@@ -44,7 +45,7 @@ def decode_dicom(data: bytes) -> Grey:
     """Decode a DICOM object that holds one image.
 
     Args:
-        data: The file, with or without the header of PS3.10; uncompressed, deflated, RLE, JPEG (8-bit baseline and
+        data: The file, with or without the header of PS3.10; uncompressed, deflated, RLE, JPEG (baseline,
             extended, lossless), JPEG-LS or JPEG 2000.
 
     Returns:
@@ -102,7 +103,7 @@ def _stored_values(ds: Dataset) -> NDArray[Any]:
         _check_rle(frame, ds)
         return pixel_array(ds)
     precision = _check_jpeg(frame, ds)
-    if syntax not in _GDCM_SYNTAXES:
+    if syntax not in _GDCM_SYNTAXES and not (syntax == JPEGExtended12Bit and precision > 8):
         return pixel_array(ds, decoding_plugin="pillow")
     if syntax in JPEGLSTransferSyntaxes:
         if precision < 8:

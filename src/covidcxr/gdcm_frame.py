@@ -1,4 +1,4 @@
-"""Lossless JPEG and JPEG-LS frames, decoded by GDCM in a process of its own.
+"""Lossless JPEG, 12-bit JPEG and JPEG-LS frames, decoded by GDCM in a process of its own.
 
 GDCM ends the process on many broken frames (an uncaught C++ exception or a segmentation fault), which must not end a
 server or a run over a million files. The process costs under 0.1 s and imports nothing but GDCM.
@@ -27,7 +27,7 @@ def decode_frame(
 
     Args:
         frame: The encoded frame.
-        transfer_syntax: Its UID: lossless JPEG or JPEG-LS.
+        transfer_syntax: Its UID: JPEG or JPEG-LS.
         photometric: PhotometricInterpretation.
         size: Columns, Rows and SamplesPerPixel.
         planar: PlanarConfiguration.

@@ -51,6 +51,8 @@ STATUSES: Final = MappingProxyType(
 )
 """PS3.4 table B.2-1, and what each means here."""
 NETWORK_TIMEOUT_S: Final = 60.0
+SILENCE_S: Final = 15.0
+"""Until a connection must have asked for an association."""
 LARGEST_PDU: Final = 2**17
 """Bytes. Announced to callers; what is longer is not read."""
 SPARE_CONNECTIONS: Final = 8
@@ -94,7 +96,8 @@ class Node:
         self._entity.require_calling_aet = list(allow)
         self._entity.maximum_associations = self._limits.associations
         self._entity.maximum_pdu_size = LARGEST_PDU
-        self._entity.network_timeout = self._entity.acse_timeout = self._entity.dimse_timeout = NETWORK_TIMEOUT_S
+        self._entity.network_timeout = self._entity.dimse_timeout = NETWORK_TIMEOUT_S
+        self._entity.acse_timeout = SILENCE_S
         self._entity.add_supported_context(Verification)
         for sop_class in SOP_CLASSES:
             self._entity.add_supported_context(sop_class, list(TRANSFER_SYNTAXES))
@@ -108,6 +111,7 @@ class Node:
         """
         handlers: list[Any] = [
             (evt.EVT_CONN_OPEN, self._opened),
+            (evt.EVT_CONN_CLOSE, _closed),
             (evt.EVT_DIMSE_RECV, lambda event: setattr(event.assoc.dul.socket, "message_bytes", 0)),
             (evt.EVT_C_STORE, self._stored),
             (evt.EVT_ACCEPTED, self._log, ["accepted"]),
@@ -180,6 +184,12 @@ class Node:
             "refused: an image from %s: %04X: %s", title(event.assoc.requestor.ae_title), status, STATUSES[status]
         )
         return status
+
+
+def _closed(event: evt.Event) -> None:
+    """Free the place of a connection that closed before it asked for an association; pynetdicom would wait for that."""
+    if not event.assoc.is_established:
+        event.assoc.dul.to_user_queue.put(None)  # what the wait ends with when its time is over
 
 
 class Pace:

@@ -10,9 +10,10 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Self
 
 import peewee
 from pydicom.dataset import Dataset
@@ -40,8 +41,28 @@ class QueueError(CovidCxrError):
     """The folder of a queue cannot be used."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One image on its way.
+
+    Attributes:
+        instance: SOPInstanceUID.
+        model: Name and hash of the model file that scores it, or has.
+        tries: How often it has been tried to score; more than once if the process died over it.
+    """
+
+    instance: str
+    model: str
+    tries: int
+
+    @property
+    def name(self) -> str:
+        """Start of the names of its files; a UID comes from the network and need not be one."""
+        return hashlib.sha256(f"{self.model} {self.instance}".encode()).hexdigest()[:32]
+
+
 class Queue:
-    """Images and their results, for one model. Safe to share between threads; one process at a time.
+    """Images and their results. Safe to share between threads; one process at a time; a context manager.
 
     Attributes:
         folder: Where everything lies.
@@ -61,16 +82,19 @@ class Queue:
         self._adding = threading.Lock()
         with self._database.connection_context():
             self._database.create_tables([self._entry])
-            self._tidy()
+        self._hand_over()
+        self._tidy()
 
-    def close(self) -> None:
-        """Let another process use the folder."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._lock_file.close()
 
     def knows(self, instance: str) -> bool:
-        """Tell whether an image was taken, whatever became of it."""
+        """Tell whether an image was taken for this model, whatever became of it."""
         with self._database.connection_context():
-            return bool(self._select(instance).exists())
+            return bool(self._row(self._job(instance)).exists())
 
     def add(self, instance: str, content: bytes) -> bool:
         """Take an image; when this returns, it is safe on disk.
@@ -85,113 +109,131 @@ class Queue:
         Raises:
             OSError: The disk is full, for example.
         """
-        partial = _write_synced(self._received / f"{_name(instance)}.{threading.get_ident()}.part", content)
+        job = self._job(instance)
+        partial = _write_synced(self._received / f"{job.name}.{threading.get_ident()}.part", content)
         with self._adding, self._database.connection_context():
-            if self._select(instance).exists():
+            if self._row(job).exists():
                 partial.unlink()
                 return False
-            _rename_synced(partial, self._source(instance))
-            self._insert(instance, State.RECEIVED)
+            _rename_synced(partial, self._source(job))
+            self._insert(job, State.RECEIVED)
             return True
 
     def leave_alone(self, instance: str, reason: str) -> None:
         """Note that an image was answered and is not scored."""
+        job = self._job(instance)
         with self._adding, self._database.connection_context():
-            if not self._select(instance).exists():
-                self._insert(instance, State.LEFT_ALONE, reason=reason)
+            if not self._row(job).exists():
+                self._insert(job, State.LEFT_ALONE, reason=reason)
 
-    def next_received(self) -> str | None:
+    def next_received(self) -> Job | None:
         """Return the image that has waited longest to be scored, and count the try."""
         with self._database.connection_context():
-            entry = self._all(State.RECEIVED).order_by(self._entry.received).first()
-            if entry is None:
+            query = self._in_state(State.RECEIVED).where(self._entry.model == self.model)
+            found = query.order_by(self._entry.received).first()
+            if found is None:
                 return None
-            self._update(entry.instance, tries=entry.tries + 1)
-            return str(entry.instance)
+            job = replace(_to_job(found), tries=found.tries + 1)
+            self._update(job, tries=job.tries)
+            return job
 
-    def tries(self, instance: str) -> int:
-        """How often an image has been tried to score; more than once if the process died over it."""
-        with self._database.connection_context():
-            return int(self._select(instance).get().tries)
-
-    def read(self, instance: str) -> bytes:
+    def read(self, job: Job) -> bytes:
         """Return a received image as it was added."""
-        return self._source(instance).read_bytes()
+        return self._source(job).read_bytes()
 
-    def finish(self, instance: str, results: Sequence[Dataset]) -> None:
+    def finish(self, job: Job, results: Sequence[Dataset]) -> None:
         """Keep the results of an image, to be sent; when this returns, they are safe on disk."""
-        for number, result in enumerate(results):
-            path = self._results / f"{_name(instance)}-{number}.dcm"
+        for path, result in zip(self._result_files(job, len(results)), results, strict=True):
             _rename_synced(_write_synced(path.with_suffix(".part"), result), path)
         with self._database.connection_context():
-            self._update(instance, state=State.SCORED, scored=time.time(), results=len(results))
-        self._source(instance).unlink(missing_ok=True)
+            self._update(job, state=State.SCORED, scored=time.time(), results=len(results))
+        self._source(job).unlink(missing_ok=True)
 
-    def drop(self, instance: str, state: State, reason: str) -> None:
+    def drop(self, job: Job, state: State, reason: str) -> None:
         """Note that an image has no results: LEFT_ALONE or FAILED."""
         with self._database.connection_context():
-            self._update(instance, state=state, reason=reason)
-        self._source(instance).unlink(missing_ok=True)
+            self._update(job, state=state, reason=reason)
+        self._source(job).unlink(missing_ok=True)
 
-    def due(self, now: float, limit: int) -> list[str]:
+    def due(self, now: float, limit: int) -> list[Job]:
         """Return images whose results are to be sent, those that have waited longest first."""
         with self._database.connection_context():
-            query = self._all(State.SCORED).where(self._entry.next_try <= now).order_by(self._entry.scored)
-            return [str(entry.instance) for entry in query.limit(limit)]
+            query = self._in_state(State.SCORED).where(self._entry.next_try <= now).order_by(self._entry.scored)
+            return [_to_job(found) for found in query.limit(limit)]
 
-    def results(self, instance: str) -> list[Path]:
+    def results(self, job: Job) -> list[Path]:
         """Return the files with the results of a scored image."""
         with self._database.connection_context():
-            return self._result_files(instance, self._select(instance).get().results)
+            return self._result_files(job, int(self._row(job).get().results))
 
-    def delivered(self, instance: str) -> None:
+    def delivered(self, job: Job) -> None:
         """Note that the peer has all results of an image."""
-        files = self.results(instance)
+        files = self.results(job)
         with self._database.connection_context():
-            self._update(instance, state=State.DELIVERED)
+            self._update(job, state=State.DELIVERED)
         for path in files:
             path.unlink(missing_ok=True)
 
-    def postpone(self, instance: str, now: float) -> float:
+    def postpone(self, job: Job, now: float) -> float:
         """Wait twice as long as before until the results of an image are sent again; return the pause in seconds."""
         with self._database.connection_context():
-            refusals = int(self._select(instance).get().refusals) + 1
+            refusals = int(self._row(job).get().refusals) + 1
             pause = min(LONGEST_PAUSE_S, 2.0**refusals)
-            self._update(instance, refusals=refusals, next_try=now + pause)
+            self._update(job, refusals=refusals, next_try=now + pause)
         return pause
 
     def counts(self) -> dict[State, int]:
         """Return how many images are in each state."""
         with self._database.connection_context():
-            return {state: self._all(state).count() for state in State}
+            return {state: self._in_state(state).count() for state in State}
 
-    def _source(self, instance: str) -> Path:
-        return self._received / f"{_name(instance)}.dcm"
+    def _job(self, instance: str) -> Job:
+        return Job(instance=instance, model=self.model, tries=0)
 
-    def _result_files(self, instance: str, number: int) -> list[Path]:
-        return [self._results / f"{_name(instance)}-{index}.dcm" for index in range(number)]
+    def _source(self, job: Job) -> Path:
+        return self._received / f"{job.name}.dcm"
 
-    def _select(self, instance: str) -> Any:  # noqa: ANN401 - peewee has no types
-        return self._entry.select().where(self._entry.instance == instance, self._entry.model == self.model)
+    def _result_files(self, job: Job, number: int) -> list[Path]:
+        return [self._results / f"{job.name}-{index}.dcm" for index in range(number)]
 
-    def _all(self, state: State) -> Any:  # noqa: ANN401 - peewee has no types
-        return self._entry.select().where(self._entry.model == self.model, self._entry.state == state)
+    def _row(self, job: Job) -> Any:  # noqa: ANN401 - peewee has no types
+        return self._entry.select().where(self._is(job))
 
-    def _insert(self, instance: str, state: State, **values: object) -> None:
-        self._entry.insert(instance=instance, model=self.model, state=state, received=time.time(), **values).execute()
+    def _is(self, job: Job) -> Any:  # noqa: ANN401 - peewee has no types
+        return (self._entry.instance == job.instance) & (self._entry.model == job.model)
 
-    def _update(self, instance: str, **values: object) -> None:
-        entry = self._entry
-        entry.update(**values).where(entry.instance == instance, entry.model == self.model).execute()
+    def _in_state(self, state: State) -> Any:  # noqa: ANN401 - peewee has no types
+        return self._entry.select().where(self._entry.state == state)
+
+    def _insert(self, job: Job, state: State, **values: object) -> None:
+        row = {"instance": job.instance, "model": job.model, "state": state, "received": time.time()}
+        self._entry.insert(**row, **values).execute()
+
+    def _update(self, job: Job, **values: object) -> None:
+        self._entry.update(**values).where(self._is(job)).execute()
+
+    def _hand_over(self) -> None:
+        """Take over what waits for a model that was here before."""
+        with self._database.connection_context():
+            waiting = list(self._in_state(State.RECEIVED).where(self._entry.model != self.model))
+        for job in map(_to_job, waiting):
+            self.add(job.instance, self.read(job))
+            with self._database.connection_context():
+                self._entry.delete().where(self._is(job)).execute()
 
     def _tidy(self) -> None:
         """Remove files that a stop left behind: nobody was told that they are here, or nobody needs them any more."""
-        needed = {self._source(entry.instance) for entry in self._all(State.RECEIVED)}
-        for entry in self._all(State.SCORED):
-            needed.update(self._result_files(entry.instance, entry.results))
+        with self._database.connection_context():
+            needed = {self._source(_to_job(found)) for found in self._in_state(State.RECEIVED)}
+            for found in self._in_state(State.SCORED):
+                needed.update(self._result_files(_to_job(found), found.results))
         for path in (*self._received.iterdir(), *self._results.iterdir()):
             if path not in needed:
                 path.unlink()
+
+
+def _to_job(found: Any) -> Job:  # noqa: ANN401 - peewee has no types
+    return Job(instance=str(found.instance), model=str(found.model), tries=int(found.tries))
 
 
 def _entry_model(database: Any) -> Any:  # noqa: ANN401 - peewee has no types
@@ -225,11 +267,6 @@ def _lock(folder: Path) -> IO[bytes]:
         file.close()
         raise QueueError(f"Expected a queue that no other process uses. Received {folder}, which one does.") from error
     return file
-
-
-def _name(instance: str) -> str:
-    """Return a file name for a UID, which comes from the network and need not be one."""
-    return hashlib.sha256(instance.encode()).hexdigest()[:32]
 
 
 def _write_synced(path: Path, content: bytes | Dataset) -> Path:

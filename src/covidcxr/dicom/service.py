@@ -56,16 +56,15 @@ def serve(
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    queue = Queue(folder, predictor.model)
-    steps = [Scorer(queue, predictor).step] + ([Sender(queue, peer).step] if peer else [])
-    threads = [threading.Thread(target=partial(run, step, stop), daemon=True) for step in steps]
-    node = Node(queue, settings.ae_title, allow=settings.allow, limits=settings.limits)
-    port = node.start(settings.host, settings.port, settings.tls)
-    for thread in threads:
-        thread.start()
-    ready(port, predictor.model)
-    stop.wait()
-    node.stop()
-    for thread in threads:
-        thread.join(SHUTDOWN_S)
-    queue.close()
+    with Queue(folder, predictor.model) as queue:
+        steps = [Scorer(queue, predictor).step] + ([Sender(queue, peer).step] if peer else [])
+        threads = [threading.Thread(target=partial(run, step, stop), daemon=True) for step in steps]
+        node = Node(queue, settings.ae_title, allow=settings.allow, limits=settings.limits)
+        port = node.start(settings.host, settings.port, settings.tls)
+        for thread in threads:
+            thread.start()
+        ready(port, predictor.model)
+        stop.wait()
+        node.stop()
+        for thread in threads:
+            thread.join(SHUTDOWN_S)

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import pydicom
 
 from covidcxr.dicom.eligibility import NO_CHEST, Reason
-from covidcxr.dicom.queue import LONGEST_PAUSE_S, Queue, State
+from covidcxr.dicom.queue import LONGEST_PAUSE_S, Job, Queue, State
 from covidcxr.dicom.results import results
 from covidcxr.images import decode_image
 from covidcxr.predictor import Predictor
@@ -46,36 +46,36 @@ class Scorer:
 
     def step(self) -> bool:
         """Score the next image; return whether there was one."""
-        instance = self._queue.next_received()
-        if instance is None:
+        job = self._queue.next_received()
+        if job is None:
             return False
-        if self._queue.tries(instance) > MOST_TRIES:
-            self._give_up(instance, "the process ended while it was scored")
+        if job.tries > MOST_TRIES:
+            self._give_up(job, "the process ended while it was scored")
             return True
         try:
-            self._score(instance)
+            self._score(job)
         except Exception as error:  # whatever the decoders raise; its message may quote the patient's name
-            self._give_up(instance, type(error.__cause__ or error).__name__)
+            self._give_up(job, type(error.__cause__ or error).__name__)
         return True
 
-    def _score(self, instance: str) -> None:
+    def _score(self, job: Job) -> None:
         started = time.perf_counter()
-        content = self._queue.read(instance)
+        content = self._queue.read(job)
         grey = decode_image(content, "image")
         prediction = self._predictor.predict(grey)
         against = [flag.code for flag in prediction.flags if flag.declines and flag.code in NO_CHEST]
         if against:
-            self._queue.drop(instance, State.LEFT_ALONE, Reason.GATE)
-            logger.info("left alone: %s: %s: %s", instance, Reason.GATE, against[0])
+            self._queue.drop(job, State.LEFT_ALONE, Reason.GATE)
+            logger.info("left alone: %s: %s: %s", job.instance, Reason.GATE, against[0])
             return
         ds = pydicom.dcmread(BytesIO(content), stop_before_pixels=True)
         made = results(ds, prediction, grey)
-        self._queue.finish(instance, made)
-        logger.info("scored: %s: %d results in %.2f s", instance, len(made), time.perf_counter() - started)
+        self._queue.finish(job, made)
+        logger.info("scored: %s: %d results in %.2f s", job.instance, len(made), time.perf_counter() - started)
 
-    def _give_up(self, instance: str, reason: str) -> None:
-        self._queue.drop(instance, State.FAILED, reason)
-        logger.warning("not scored: %s: %s", instance, reason)
+    def _give_up(self, job: Job, reason: str) -> None:
+        self._queue.drop(job, State.FAILED, reason)
+        logger.warning("not scored: %s: %s", job.instance, reason)
 
 
 class Sender:
@@ -95,8 +95,8 @@ class Sender:
             return False
         try:
             with self._peer.connect() as send:
-                for instance in waiting:
-                    self._send(instance, send)
+                for job in waiting:
+                    self._send(job, send)
             self._failures = 0
         except PeerError as error:
             self._failures += 1
@@ -105,13 +105,13 @@ class Sender:
             logger.warning("results wait: %s; next try in %.0f s", error, pause)
         return True
 
-    def _send(self, instance: str, send: Callable[[Path], bool]) -> None:
-        if all(send(path) for path in self._queue.results(instance)):
-            self._queue.delivered(instance)
-            logger.info("delivered: %s", instance)
+    def _send(self, job: Job, send: Callable[[Path], bool]) -> None:
+        if all(send(path) for path in self._queue.results(job)):
+            self._queue.delivered(job)
+            logger.info("delivered: %s", job.instance)
         else:
-            pause = self._queue.postpone(instance, time.time())
-            logger.warning("refused by the peer: results of %s; next try in %.0f s", instance, pause)
+            pause = self._queue.postpone(job, time.time())
+            logger.warning("refused by the peer: results of %s; next try in %.0f s", job.instance, pause)
 
 
 def run(step: Callable[[], bool], stop: threading.Event, pause_s: float = 0.1) -> None:

@@ -1,0 +1,339 @@
+"""The node as a process of its own, called by dcmtk's tools and, where bytes matter, by bare sockets."""
+
+import contextlib
+import json
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation, SecondaryCaptureImageStorage
+from pynetdicom import AE
+
+from covidcxr.dicom.node import LARGEST_PDU, MISMATCH, NOT_UNDERSTOOD, STATUSES, SUCCESS, Pace
+from covidcxr.dicom.peer import StorePeer
+from dicom.conftest import (
+    CHEST,
+    NAME,
+    PATIENT_ID,
+    answers,
+    archive,
+    chest,
+    free_port,
+    node,
+    save,
+    send,
+    stored,
+    tool,
+    wait_for,
+)
+
+
+def echo(port, called="COVIDCXR", calling="MODALITY", *options):
+    command = [tool("echoscu"), "-aet", calling, "-aec", called, *options, "127.0.0.1", str(port)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).returncode == 0
+
+
+def pictures(folder, *datasets):
+    folder.mkdir(exist_ok=True)
+    return [save(ds, folder / f"{number}.dcm") for number, ds in enumerate(datasets)]
+
+
+def waiting(queue):
+    """Return how many files are still on their way."""
+    return sum(1 for name in ("received", "results") for _ in (queue / name).iterdir())
+
+
+def test_images_arrive_and_results_stand_in_the_archive(model_file, tmp_path):
+    port, to = free_port(), free_port()
+    files = pictures(tmp_path / "in", *(chest(number) for number in range(3)))
+    with (
+        archive(tmp_path / "archive", to),
+        node(tmp_path / "queue", model_file, port, "--forward", f"ARCHIVE@127.0.0.1:{to}"),
+    ):
+        assert echo(port)
+        assert send(port, *files).returncode == 0
+        assert send(port, *files).returncode == 0  # again: answered, not scored again
+        wait_for(lambda: len(list((tmp_path / "archive").iterdir())) == 9)
+        time.sleep(0.5)
+    results = stored(tmp_path / "archive")
+    assert sorted(result.Modality for result in results) == ["OT"] * 3 + ["PR"] * 3 + ["SR"] * 3
+    assert {result.StudyInstanceUID for result in results} == {"2.25.77"}
+    log = (tmp_path / "queue.log").read_text()
+    assert log.count("delivered: ") == 3
+    assert log.count("known: ") == 3
+
+
+def test_a_peer_that_comes_later_gets_everything(model_file, tmp_path):
+    port, to = free_port(), free_port()
+    files = pictures(tmp_path / "in", *(chest(number) for number in range(2)))
+    with node(tmp_path / "queue", model_file, port, "--forward", f"ARCHIVE@127.0.0.1:{to}"):
+        assert send(port, *files).returncode == 0
+        wait_for(lambda: "results wait: ARCHIVE at 127.0.0.1" in (tmp_path / "queue.log").read_text())
+        with archive(tmp_path / "archive", to):
+            wait_for(lambda: len(list((tmp_path / "archive").iterdir())) == 6)
+
+
+def test_what_is_no_frontal_chest_radiograph_is_answered_and_left_alone(model_file, tmp_path):
+    port = free_port()
+    secondary = {"SOPClassUID": SecondaryCaptureImageStorage}
+    others = [
+        chest(1, ViewPosition="LL"),
+        chest(2, BodyPartExamined="HAND"),
+        chest(3, Modality="CT", **secondary),
+        chest(4, Manufacturer="covidcxr", **secondary),
+        chest(5, grey=CHEST[:90, :90]),
+    ]
+    files = pictures(tmp_path / "in", *others, chest(6, ViewPosition=None, BodyPartExamined=None))
+    with node(tmp_path / "queue", model_file, port):
+        assert send(port, *files).returncode == 0
+        log = wait_for(lambda: (text := (tmp_path / "queue.log").read_text()).count("scored: ") and text)
+        wait_for(lambda: (tmp_path / "queue.log").read_text().count("left alone: ") == 5)
+    assert "scored: 2.25.1006" in log
+    for reason in ("ViewPosition", "BodyPartExamined", "Modality", "own result", "no frontal chest radiograph"):
+        assert reason in (tmp_path / "queue.log").read_text()
+
+
+def test_only_known_callers_and_only_under_our_own_name(model_file, tmp_path):
+    port = free_port()
+    with node(tmp_path / "queue", model_file, port, "--allow", "MODALITY", "--allow", "PACS"):
+        assert echo(port)
+        assert echo(port, calling="PACS")
+        assert not echo(port, calling="STRANGER")
+        assert not echo(port, called="OTHER")
+    assert "association rejected: STRANGER at 127.0.0.1" in (tmp_path / "queue.log").read_text()
+
+
+def test_no_name_and_no_number_of_a_patient_reaches_the_log_or_stays_on_disk(model_file, tmp_path):
+    port, to = free_port(), free_port()
+    secret, folder = [*NAME.split("^"), PATIENT_ID], tmp_path / "in"
+    files = pictures(
+        folder,
+        chest(1),
+        chest(2, ViewPosition="LL"),
+        chest(3, PixelData=b"\0\0"),
+        chest(4, Rows=20_000),
+        chest(5, WindowCenter=1, WindowWidth=1, StudyDescription=NAME),
+    )
+    whole = files[0].read_bytes()
+    for number, (old, new) in enumerate(
+        {
+            b"MONOCHROME2 ": b"GEHEIM^GERDA",  # where decoders quote what they do not know
+            b"\x08\x00\x20\x00DA\x08\x0020260102": b"\x08\x00\x20\x00DA\x08\x00" + b"SECRET-4",
+            b"2.25.77\x00": b"Geheim-7",
+        }.items()
+    ):
+        assert old in whole
+        path = folder / f"broken{number}.dcm"
+        path.write_bytes(whole.replace(old, new).replace(b"2.25.1001\x00", b"2.25.101%d\x00" % number))
+        files.append(path)
+    with (
+        archive(tmp_path / "archive", to),
+        node(tmp_path / "queue", model_file, port, "--forward", f"ARCHIVE@127.0.0.1:{to}"),
+    ):
+        for file in files:
+            send(port, file)
+        assert send(port, files[0], calling=PATIENT_ID[:6]).returncode == 0
+        wait_for(lambda: (tmp_path / "queue.log").read_text().count("delivered: ") >= 2)
+        wait_for(lambda: waiting(tmp_path / "queue") == 0)
+    log = (tmp_path / "queue.log").read_text()
+    assert "not scored: 2.25.1003" in log
+    assert "refused: an image from STORESCU" in log or "refused: an image from MODALITY" in log
+    for path in (tmp_path / "queue.log", *(tmp_path / "queue").rglob("*")):
+        if path.is_file():
+            content = path.read_bytes().lower()
+            for word in secret:
+                assert word.lower().encode() not in content, path
+
+
+def test_a_node_without_a_peer_keeps_the_results(model_file, tmp_path):
+    port = free_port()
+    with node(tmp_path / "queue", model_file, port):
+        assert send(port, *pictures(tmp_path / "in", chest())).returncode == 0
+        wait_for(lambda: len(list((tmp_path / "queue" / "results").glob("*.dcm"))) == 3)
+    assert {ds.Modality for ds in stored(tmp_path / "queue" / "results")} == {"SR", "OT", "PR"}
+
+
+def test_digital_radiographs_and_captures_are_taken_and_other_classes_are_not(model_file, tmp_path):
+    port = free_port()
+    taken = [
+        chest(1, SOPClassUID=DigitalXRayImageStorageForPresentation, Modality="DX"),
+        chest(2, SOPClassUID=SecondaryCaptureImageStorage, Modality="OT"),
+    ]
+    with node(tmp_path / "queue", model_file, port):
+        assert send(port, *pictures(tmp_path / "in", *taken)).returncode == 0
+        assert send(port, save(chest(3, SOPClassUID=CTImageStorage), tmp_path / "ct.dcm")).returncode != 0
+        wait_for(lambda: (tmp_path / "queue.log").read_text().count("scored: ") == 2)
+
+
+@pytest.mark.parametrize(
+    ("elements", "status"),
+    [
+        ({}, SUCCESS),
+        ({"StudyInstanceUID": None}, NOT_UNDERSTOOD),
+        ({"SeriesInstanceUID": "A^B"}, MISMATCH),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_what_is_answered(elements, status, running):
+    entity = AE("MODALITY")
+    ds = chest(2000 + len(str(elements)), **elements)
+    entity.add_requested_context(ds.SOPClassUID)
+    association = entity.associate("127.0.0.1", running, ae_title="COVIDCXR")
+    assert association.is_established
+    try:
+        assert association.send_c_store(ds).Status == status
+    finally:
+        association.release()
+    assert status in STATUSES
+
+
+@pytest.fixture(scope="module")
+def running(model_file, tmp_path_factory):
+    """A node that many tests call; the port."""
+    port, folder = free_port(), tmp_path_factory.mktemp("node") / "queue"
+    limits = ["--associations", "4", "--max-megabytes", "3"]
+    with node(folder, model_file, port, *limits):
+        yield port
+
+
+def test_an_image_that_is_too_large_is_not_read_to_its_end(running, tmp_path):
+    large = chest(3000, Rows=2000, Columns=1000, PixelData=bytes(4_000_000))
+    assert send(running, save(large, tmp_path / "large.dcm")).returncode != 0
+    assert echo(running)
+
+
+def test_a_pdu_longer_than_announced_ends_the_connection(running):
+    with socket.create_connection(("127.0.0.1", running)) as client:
+        client.settimeout(20)
+        client.sendall(struct.pack(">BBL", 4, 0, 2**32 - 1) + bytes(LARGEST_PDU))
+        with contextlib.suppress(ConnectionResetError):
+            assert client.recv(1) in (b"", b"\x07")
+    assert echo(running)
+
+
+def test_connections_that_close_without_a_word_hold_no_place(running):
+    for _ in range(20):
+        socket.create_connection(("127.0.0.1", running)).close()
+    wait_for(lambda: echo(running), seconds=5)
+
+
+def test_more_associations_than_allowed_are_rejected_and_come_in_later(running):
+    entity = AE("MODALITY")
+    entity.add_requested_context("1.2.840.10008.1.1")
+    held = [entity.associate("127.0.0.1", running, ae_title="COVIDCXR") for _ in range(4)]
+    assert [association.is_established for association in held] == [True] * 4
+    assert not echo(running)
+    for association in held:
+        association.release()
+    wait_for(lambda: echo(running))
+
+
+def test_a_node_says_what_it_lacks(model_file, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        command = [sys.executable, "-m", "covidcxr", "dicom", "node", "--queue", tmp_path / "queue"]
+        port = ["--port", taken.getsockname()[1], "--model", model_file]
+        done = subprocess.run([*map(str, command + port)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "Error: Expected to listen on 127.0.0.1" in done.stderr
+    for options, message in (
+        (["--forward", "nonsense"], "AET@HOST:PORT"),
+        (["--tls-cert", "cert.pem"], "--tls-key"),
+        (["--tls-cert", "no.pem", "--tls-key", "no.pem"], "Expected PEM files"),
+    ):
+        done = subprocess.run([*map(str, command), *options], capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode
+        assert message in done.stderr
+
+
+def test_a_queue_is_used_by_one_node_and_left_in_order(model_file, tmp_path):
+    port = free_port()
+    with node(tmp_path / "queue", model_file, port) as server:
+        command = [sys.executable, "-m", "covidcxr", "dicom", "node", "--port", "0", "--queue", tmp_path / "queue"]
+        done = subprocess.run(
+            [*map(str, command), "--model", str(model_file)], capture_output=True, text=True, timeout=60, check=False
+        )
+        assert done.returncode == 1
+        assert "no other process" in done.stderr
+        server.send_signal(signal.SIGINT)
+        assert server.wait(20) == 0
+    assert not answers(port)
+
+
+# TLS.
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """An authority, and certificates of it for the node and for a client, by openssl."""
+    folder = tmp_path_factory.mktemp("tls")
+
+    def openssl(*arguments):
+        subprocess.run([tool("openssl"), *arguments], cwd=folder, check=True, capture_output=True)
+
+    new = ("req", "-newkey", "rsa:2048", "-nodes")
+    openssl(*new, "-x509", "-days", "2", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem")
+    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+    for name in ("node", "client"):
+        openssl(*new, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
+        openssl("x509", "-req", "-in", f"{name}.csr", *signing, "-out", f"{name}.pem")
+    return folder
+
+
+def test_tls_with_certificates_on_both_sides(certificates, model_file, tmp_path):
+    port, to, tls = free_port(), free_port(), certificates
+    ours = ["--tls-cert", tls / "node.pem", "--tls-key", tls / "node.key", "--tls-ca", tls / "ca.pem"]
+    shown = [str(option) for option in ("+tls", tls / "client.key", tls / "client.pem", "+cf", tls / "ca.pem")]
+    nothing = ["+tla", "+cf", str(tls / "ca.pem")]
+    forward = ["--forward", f"ARCHIVE@127.0.0.1:{to}", "--forward-tls"]
+    with (
+        archive(tmp_path / "archive", to, *shown),
+        node(tmp_path / "queue", model_file, port, *ours, *forward),
+        socket.create_connection(("127.0.0.1", port)),  # a silent caller keeps nobody out
+    ):
+        assert echo(port, "COVIDCXR", "MODALITY", *shown)
+        assert not echo(port, "COVIDCXR", "MODALITY", *nothing)
+        assert not echo(port)
+        assert send(port, *pictures(tmp_path / "in", chest()), options=shown).returncode == 0
+        wait_for(lambda: len(list((tmp_path / "archive").iterdir())) == 3)
+
+
+# Parts.
+
+
+def test_pace():
+    pace, started = Pace(50), time.monotonic()
+    threads = [threading.Thread(target=pace.wait) for _ in range(11)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert 0.2 <= time.monotonic() - started < 2
+    started = time.monotonic()
+    for _ in range(100):
+        Pace(None).wait()
+    assert time.monotonic() - started < 0.5
+
+
+def test_peers():
+    peer = StorePeer.parse("PACS@[::1]:104", calling="COVIDCXR")
+    assert (peer.title, peer.host, peer.port) == ("PACS", "::1", 104)
+    for wrong in ("PACS", "PACS@host", "@host:1", "PACS@host:0", "PACS@host:99999", "A" * 17 + "@host:1"):
+        with pytest.raises(ValueError, match="AET@HOST:PORT"):
+            StorePeer.parse(wrong, calling="COVIDCXR")
+
+
+def test_the_node_imports_nothing_of_training():
+    forbidden = ["tensorflow", "keras", "onnx", "pandas", "scipy", "sklearn", "matplotlib", "pydantic"]
+    code = (
+        "import sys, json; import covidcxr.dicom.service, covidcxr.dicom.peer, covidcxr.dicom.tls, "
+        "covidcxr.dicom.capture, covidcxr.dicom.presentation; "
+        f"print(json.dumps([name for name in {forbidden} if name in sys.modules]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == []
