@@ -7,7 +7,7 @@ from deploy.tools import DEPLOY, PROJECT
 
 AT_THE_ROOT = [PROJECT / name for name in ("Dockerfile", "Procfile", "compose.yaml", "requirements.txt")]
 FOLDERS = (DEPLOY, DEPLOY / "kubernetes", DEPLOY / "huggingface")
-FILES = [*AT_THE_ROOT, *(file for folder in FOLDERS for file in folder.iterdir())]
+FILES = [*AT_THE_ROOT, PROJECT / "docs" / "deploy.md", *(file for folder in FOLDERS for file in folder.iterdir())]
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.is_file()], ids=lambda file: file.name)

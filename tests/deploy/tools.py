@@ -17,6 +17,8 @@ from uploads import MULTIPART, multipart, picture
 
 PROJECT = Path(__file__).parents[2]
 DEPLOY = PROJECT / "deploy"
+PACKAGE = ("LICENSE", "NOTICE", "README.md", "constraints.txt", "pyproject.toml", "requirements.txt")
+"""Files at the root that a wheel, or its installation, is made from."""
 API = "/api/v1/predictions"
 CLIENT = """
 import sys, urllib.request
@@ -47,6 +49,13 @@ def free_port():
     """Return a port of this machine on which nothing listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return server.getsockname()[1]
+
+
+def copy_package(folder):
+    """Copy what a wheel is built from: setuptools leaves its own files behind, and takes old ones from there."""
+    for name in PACKAGE:
+        shutil.copy(PROJECT / name, folder)
+    shutil.copytree(PROJECT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
 
 
 def request(url, body=None, *, inside=()):
