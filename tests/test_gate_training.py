@@ -12,6 +12,7 @@ from PIL import Image
 from conftest import small_recipe
 from covidcxr import gate_evaluation, gate_fit, gate_training
 from covidcxr.artifact import EMBEDDING, GATE
+from covidcxr.audit.model import load_subject
 from covidcxr.cli.gate import command
 from covidcxr.collect import Reason, Reject, write_rejects
 from covidcxr.errors import ArtifactError, RecipeError
@@ -92,6 +93,17 @@ def test_a_gate_changes_nothing_else(run, records):
     plain, gated = (serving_model(model, gate=gate)(image) for gate in (None, Gate.load(run / GATE_FILE)))
     assert set(gated) - set(plain) == {GATE}
     assert all(np.array_equal(gated[name], plain[name]) for name in plain)
+
+
+def test_an_audit_takes_the_run_as_it_is(run, records):
+    subject = load_subject(run)
+    greys = [read_image(record.path) for record in records[:3]]
+    outputs = subject.outputs(greys)
+    exported = Predictor.load(run.with_suffix(".onnx")).run(greys, [EMBEDDING])[EMBEDDING]
+    assert outputs.embedding == pytest.approx(exported, abs=10 * TOLERANCE)
+    assert outputs.scores.sum(axis=1) == pytest.approx(1)
+    assert outputs.maps.shape[-1] == 3
+    np.testing.assert_array_equal(outputs.maps, subject.randomise(0.0).outputs(greys).maps)
 
 
 def test_features_are_of_the_whole_picture_not_of_the_lungs():

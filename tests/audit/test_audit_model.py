@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from covidcxr.audit.describe import Description, Input, Output, read_description
-from covidcxr.audit.model import load_subject, write_audit
+from covidcxr.audit.model import load_subject, shuffled_keras, write_audit
 from covidcxr.audit.report import TESTS, audit_model
 from covidcxr.cli import cli
 from covidcxr.errors import ArtifactError
@@ -87,6 +87,42 @@ def test_a_description_of_another_size_is_an_error(foreign):
     path.write_text(DESCRIPTION.replace("224", "100"))
     with pytest.raises(ArtifactError, match=r"foreign\.onnx to take the input"):
         load_subject(foreign, path).scores(GREYS)
+
+
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+def test_anybodys_keras_file_with_a_description(ending, tmp_path):
+    import keras
+
+    keras.utils.set_random_seed(0)
+    inner = [keras.layers.Flatten(), keras.layers.Dense(3, activation="softmax")]
+    model = keras.Sequential([keras.Input((32, 32, 1)), *inner])
+    path = tmp_path / f"theirs.{ending}"
+    model.save(path)
+    (tmp_path / "theirs.toml").write_text(DESCRIPTION.split("[outputs]")[0].replace("224", "32"))
+    batch = np.stack([Input(size=32)(grey) for grey in GREYS])
+    outputs = load_subject(path, tmp_path / "theirs.toml").outputs(GREYS)
+    np.testing.assert_allclose(outputs.scores, model(batch).numpy(), atol=1e-6)
+    with pytest.raises(ArtifactError, match=rf"--describe .* Received .*theirs\.{ending}"):
+        load_subject(path)
+    path.write_bytes(b"no model")
+    with pytest.raises(ArtifactError, match=rf"model file of Keras. Received .*theirs\.{ending}"):
+        load_subject(path, tmp_path / "theirs.toml")
+
+
+def test_shuffling_a_network_starts_at_its_output_and_spares_its_biases():
+    import keras
+
+    keras.utils.set_random_seed(0)
+    inner = [keras.layers.Conv2D(4, 3), keras.layers.Flatten(), keras.layers.Dense(3, bias_initializer="uniform")]
+    model = keras.Sequential([keras.Input((8, 8, 1)), *inner])
+    kernel, _, dense, bias = model.get_weights()
+    half = shuffled_keras(model, 0.5).get_weights()
+    np.testing.assert_array_equal(half[0], kernel)
+    np.testing.assert_array_equal(half[3], bias)
+    assert (half[2] != dense).any()
+    np.testing.assert_array_equal(np.sort(half[2].ravel()), np.sort(dense.ravel()))
+    assert (shuffled_keras(model, 1.0).get_weights()[0] != kernel).any()
+    np.testing.assert_array_equal(model.get_weights()[2], dense)
 
 
 def test_input_in_the_order_that_is_stated():

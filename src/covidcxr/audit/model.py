@@ -258,7 +258,7 @@ def _of_run(run: Path) -> Subject:
             predict=predict,
             box=recipe.preprocessing.box,
             recipe=text,
-            randomise=lambda share: subject(_shuffled_keras(network, share)),
+            randomise=lambda share: subject(shuffled_keras(network, share)),
         )
 
     return subject(model)
@@ -280,7 +280,8 @@ def _of_keras(path: Path, description: Description) -> Subject:
     return Subject(name=path.name, labels=description.labels, predict=predict)
 
 
-def _shuffled_keras(model: "keras.Model", share: float) -> "keras.Model":
+def shuffled_keras(model: "keras.Model", share: float) -> "keras.Model":
+    """Return a copy in which the values of the weight arrays nearest the output, this share of them, are shuffled."""
     import keras
 
     copy = keras.models.clone_model(model)
