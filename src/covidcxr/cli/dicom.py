@@ -115,6 +115,52 @@ def node(
     serve(settings, queue, _predictor(model), peer, ready)
 
 
+@command.command(epilog=DISCLAIMER)
+@click.option("--dicomweb", "url", required=True, metavar="URL", help="DICOMweb server; logins as in ~/.netrc.")
+@click.option(
+    "--modality", multiple=True, default=("CR", "DX"), show_default=True, help="Modality of the images; several."
+)
+@click.option("--body-part", help="BodyPartExamined, such as CHEST. [default: any]")
+@click.option("--date", help="StudyDate, YYYYMMDD or YYYYMMDD-YYYYMMDD. [default: any]")
+@click.option("--patient-id", help="PatientID. [default: any]")
+@queue_option
+@model_option
+def pull(
+    url: str,
+    modality: tuple[str, ...],
+    body_part: str | None,
+    date: str | None,
+    patient_id: str | None,
+    queue: Path,
+    model: Path | None,
+) -> None:
+    """Find images on a DICOMweb server, score those that were not yet, and store the results there.
+
+    Stopped, the same command goes on; run again, it scores what has come since.
+    """
+    from dicomweb_client.api import DICOMwebClient
+
+    from covidcxr.dicom import logs
+    from covidcxr.dicom.queue import Queue, State
+    from covidcxr.dicom.web import Search, WebPeer
+    from covidcxr.dicom.web import pull as pull_all
+    from covidcxr.dicom.work import PeerError, Scorer, Sender
+
+    logs.start()
+    client = DICOMwebClient(url)
+    search = Search(modalities=modality, body_part=body_part, date=date, patient_id=patient_id)
+    predictor = _predictor(model)
+    with Queue(queue, predictor.model) as opened:
+        sender = Sender(opened, WebPeer(client=client))
+        try:
+            counts = pull_all(client, search, opened, Scorer(opened, predictor), sender)
+        except PeerError as error:
+            raise click.ClickException(f"Expected a DICOMweb server at {url}. Received: {error}.") from error
+    click.echo(", ".join(f"{state}: {count}" for state, count in counts.items()))
+    if counts[State.SCORED]:
+        raise click.ClickException("Expected the server to store all results. Received refusals: run it again later.")
+
+
 def _predictor(model: Path | None) -> "Predictor":
     from covidcxr.predictor import Predictor
 
