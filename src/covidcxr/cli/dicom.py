@@ -161,6 +161,49 @@ def pull(
         raise click.ClickException("Expected the server to store all results. Received refusals: run it again later.")
 
 
+@command.command(epilog=DISCLAIMER)
+@click.argument("sources", nargs=-1, required=True, metavar="SRC...")
+@click.option("--out", required=True, type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Folder.")
+@click.option(
+    "--key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File with the secret that UIDs, dates and pseudonyms follow from, made if missing: the same in several runs. "
+    "Destroy it to cut the way back. [default: a secret that nobody keeps]",
+)
+def deidentify(sources: tuple[str, ...], out: Path, key: Path | None) -> None:
+    """Write copies of images without what tells who the patient is: PS3.15 basic profile, dates shifted.
+
+    Pixels stay as they are: look at them before you pass them on. Files named in SRC (files, folders, patterns) are not
+    changed; what is no image, or says that its pixels name the patient, is left out, and the exit status is then 1.
+    """
+    import secrets
+    import sys
+
+    from covidcxr.dicom import logs
+    from covidcxr.dicom.deidentify import KEY_BYTES, Deidentifier, deidentify_file, read_key
+    from covidcxr.errors import ImageError
+    from covidcxr.inputs import expand
+
+    logs.start()
+    try:
+        deidentifier = Deidentifier(read_key(key) if key else secrets.token_bytes(KEY_BYTES))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--key") from error
+    out.mkdir(parents=True, exist_ok=True)
+    failed = 0
+    inputs = expand(sources)
+    for item in inputs:
+        try:
+            if item.error:
+                raise ImageError(item.error)
+            deidentify_file(Path(item.path), out, deidentifier)
+        except ImageError as error:
+            failed += 1
+            click.echo(f"{click.format_filename(item.path)}: {error}", err=True)
+    click.echo(f"{out}: {len(inputs) - failed} images, {failed} left out.")
+    sys.exit(1 if failed else 0)
+
+
 def _predictor(model: Path | None) -> "Predictor":
     from covidcxr.predictor import Predictor
 
