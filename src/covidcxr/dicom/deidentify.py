@@ -1,7 +1,7 @@
 """De-identification of images by the Basic Application Level Confidentiality Profile (PS3.15 annex E).
 
-The table of the profile, 620 attributes and what to do with each, is that of dicom-anonymizer. What it does with them is
-not: it leaves nested data sets alone, turns dates that must go into the year 1, draws UIDs that last as long as the
+The table of the profile, 620 attributes and what to do with each, is that of dicom-anonymizer. What it does with them
+is not: it leaves nested data sets alone, turns dates that must go into the year 1, draws UIDs that last as long as the
 process, and does not say in the object what was done. Here nested data sets are treated like the outer one, UIDs, dates
 and pseudonyms follow from a secret, and the object says so.
 """
@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import pydicom
-from dicomanonymizer.dicomfields_selector import dicom_anonymization_database_selector
+from dicomanonymizer.dicomfields_selector import (  # type: ignore[import-untyped]
+    dicom_anonymization_database_selector,
+)
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence
