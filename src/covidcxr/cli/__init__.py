@@ -18,6 +18,7 @@ COMMANDS = {
     "audit": "covidcxr.cli.audit",
     "card": "covidcxr.cli.card",
     "predict": "covidcxr.cli.predict",
+    "batch": "covidcxr.cli.batch",
     "serve": "covidcxr.cli.serve",
     "dicom": "covidcxr.cli.dicom",
 }

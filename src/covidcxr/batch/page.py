@@ -1,0 +1,93 @@
+"""The summary as a page for people: one file, plots drawn as SVG, nothing to install and nothing to fetch."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from covidcxr import DISCLAIMER
+
+WIDTH, HEIGHT = 420, 120
+"""Pixels of a plot."""
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b }
+table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .25rem .75rem; border-bottom: 1px solid #ccc }
+td:not(:first-child), th:not(:first-child) { text-align: right } th { text-align: left }
+figure { display: inline-block; margin: 0 1rem 1rem 0 } figcaption { font-size: .9rem }
+.batch { fill: #0072b2 } .reference { fill: none; stroke: #d55e00; stroke-width: 2 } .axis { stroke: #888 }
+"""
+"""Blue and orange are distinct for colour-blind readers (Okabe and Ito 2008)."""
+QUANTITIES = {"grey_mean": "mean grey value", "grey_spread": "spread of the grey values"}
+CHANGES = {"none": "none", "moved": "moved", "shifted": "shifted: the model sees other images than its reference"}
+
+
+def page(summary: Mapping[str, Any], reference: Mapping[str, Any] | None) -> str:
+    """Return a summary as HTML, its distributions over those of the reference where there is one."""
+    run = summary["run"]
+    compared = reference["histograms"] if reference else {}
+    counts = (("label", "labels"), ("flag", "flags"), ("error", "errors"))
+    times = [(name.removesuffix("_ms"), f"{value:.1f}") for name, value in summary["ms_per_image"].items()]
+    parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>covidcxr batch</title><style>{STYLE}</style>",
+        f"<h1>{summary['images']:,} images</h1><p><strong>{escape(DISCLAIMER)}</strong></p>",
+        f"<p>Model {escape(summary['model'])}. Images: {escape(' '.join(summary['sources']))}</p>",
+        f"<p>The last run of the command scored {run['images']:,} images in {run['seconds']:.1f} s, "
+        f"{run['images_per_s']:.1f} a second.</p>",
+        *(_table((title, "images", "share"), _shares(summary[key], summary["images"])) for title, key in counts),
+        _table(("time of a core for an image", "ms"), times),
+        "<h2>Distributions</h2>",
+        _drift(summary) if reference else "<p>No --reference was given to compare with.</p>",
+        *(_plot(name, values, compared.get(name)) for name, values in summary["histograms"].items()),
+    ]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table; nothing without rows."""
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    return f"<table><tr>{head}</tr>{body}</table>" if body else ""
+
+
+def _shares(counts: Mapping[str, int], images: int) -> list[Sequence[str]]:
+    return [(name, f"{count:,}", f"{count / images:.2%}") for name, count in counts.items()]
+
+
+def _drift(summary: Mapping[str, Any]) -> str:
+    reference = summary["reference"]
+    rows = [
+        (_quantity(name), f"{one['index']:.3f}", f"{one['chance']:.3f}", CHANGES[one["change"]])
+        for name, one in summary["drift"].items()
+    ]
+    about = f"Compared with {reference['images']:,} images: {escape(' '.join(reference['sources']))}."
+    header = ("quantity", "population stability index", "by chance up to", "change")
+    return f"<p>{about} Orange line: reference; blue: this batch.</p>" + _table(header, rows)
+
+
+def _plot(name: str, own: Mapping[str, Any], other: Mapping[str, Any] | None) -> str:
+    """Draw a histogram, and the outline of its reference; both as shares, the highest bar as high as the plot."""
+    bars = _bin_shares(own)
+    line = _bin_shares(other) if other else []
+    top = max([*bars, *line, 1e-9])
+    step = WIDTH / len(bars)
+    rects = "".join(
+        f"<rect x='{step * x:.1f}' y='{HEIGHT * (1 - y / top):.1f}' width='{step:.1f}'"
+        f" height='{HEIGHT * y / top:.1f}'/>"
+        for x, y in enumerate(bars)
+        if y
+    )
+    points = " ".join(f"{step * (x + 0.5):.1f},{HEIGHT * (1 - y / top):.1f}" for x, y in enumerate(line))
+    caption = f"{_quantity(name)}, {own['low']:g} to {own['high']:g}"
+    return (
+        f"<figure><svg width={WIDTH} height={HEIGHT} role=img aria-label='{escape(caption)}'><g class=batch>{rects}</g>"
+        f"<polyline class=reference points='{points}'/><path class=axis d='M0 {HEIGHT}H{WIDTH}'/></svg>"
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _bin_shares(histogram: Mapping[str, Any]) -> list[float]:
+    images = max(sum(histogram["counts"]), 1)
+    return [count / images for count in histogram["counts"]]
+
+
+def _quantity(name: str) -> str:
+    return QUANTITIES.get(name, f"probability of {name}")

@@ -1,0 +1,104 @@
+"""The bytes of the images of a shard, read ahead of whoever decodes them."""
+
+import tarfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import repeat
+
+from covidcxr.batch.sources import is_archive, is_image_name
+from covidcxr.batch.storage import opened, read
+from covidcxr.images import MAX_BYTES, is_dicom
+from covidcxr.inputs import Input
+
+AHEAD = 16
+"""Files in memory that nobody has decoded yet, at most."""
+READERS = 8
+"""Files that are read at a time: a store takes tens of milliseconds to answer, in which a core scores an image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One image as it lies in its file.
+
+    Attributes:
+        path: Of the file, or of the tar file around it.
+        member: Its name in the tar file; None outside of one.
+        data: At most MAX_BYTES + 1 bytes; empty with an error.
+        error: Why it could not be read.
+        read_ms: Time that it took, milliseconds.
+    """
+
+    path: str
+    member: str | None = None
+    data: bytes = b""
+    error: str | None = None
+    read_ms: float = 0.0
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.path}:{self.member}" if self.member else self.path
+
+
+def files(items: Sequence[Input]) -> Iterator[File]:
+    """Read the files of a shard in their order, a few ahead."""
+    if len(items) == 1 and not items[0].error and is_archive(items[0].path):
+        members = _members(items[0].path)
+        return _ahead(repeat(partial(next, members, None)), threads=1)
+    return _ahead((partial(_file, item) for item in items), threads=READERS)
+
+
+def _ahead(tasks: Iterable[Callable[[], File | None]], *, threads: int) -> Iterator[File]:
+    """Do tasks in threads, at most AHEAD of them before their results are taken; None is the end."""
+    waiting: deque[Future[File | None]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for task in tasks:
+            waiting.append(pool.submit(task))
+            if len(waiting) < AHEAD:
+                continue
+            if (file := waiting.popleft().result()) is None:
+                break
+            yield file
+        for future in waiting:
+            if (file := future.result()) is not None:
+                yield file
+
+
+def _file(item: Input) -> File:
+    if item.error:
+        return File(path=item.path, error=item.error)
+    start = time.perf_counter()
+    try:
+        data = read(item.path, MAX_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or error
+        return File(path=item.path, error=f"Expected a readable image file. Received {item.path}: {reason}.")
+    return File(path=item.path, data=data, read_ms=_ms(start))
+
+
+def _members(path: str) -> Iterator[File]:
+    """Read the images of a tar file from its start; what is broken after some of them is one more row."""
+    found = 0
+    try:
+        with opened(path) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
+            start = time.perf_counter()
+            for member in archive:
+                if member.isfile() and (content := archive.extractfile(member)):
+                    data = content.read(MAX_BYTES + 1)
+                    if is_image_name(member.name) or is_dicom(data):
+                        found += 1
+                        yield File(path=path, member=member.name, data=data, read_ms=_ms(start))
+                start = time.perf_counter()
+    except (OSError, EOFError, tarfile.TarError) as error:
+        yield File(path=path, error=f"Expected a whole tar file. Received {path}: {error} after {found} images.")
+        return
+    if not found:
+        yield File(path=path, error=f"Expected a tar file of images. Received {path} without any.")
+
+
+def _ms(start: float) -> float:
+    return 1000 * (time.perf_counter() - start)

@@ -1,0 +1,108 @@
+"""A whole batch: plan, shards, summary. Stopped at any moment, the same call goes on where it was."""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from covidcxr.batch.page import page
+from covidcxr.batch.plan import Plan, Settings, make_plan, parts_done
+from covidcxr.batch.pool import score_here
+from covidcxr.batch.scoring import Done, Job
+from covidcxr.batch.sources import find
+from covidcxr.batch.storage import BatchError, is_remote, join, remove_partial, write
+from covidcxr.batch.summary import SUMMARY, count, read_reference, summarise
+
+PAGE = "summary.html"
+LOCK = ".lock"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a batch is asked to do.
+
+    Attributes:
+        sources: What the user named; see covidcxr.batch.sources.find.
+        out: Folder of the plan, the parts and the summary; on a cluster the same for every machine.
+        model: Model file; None for the one that comes with the package.
+        maps: Folder of the activation maps; None for none.
+        reference: Folder of another batch to compare the distributions with; None for none.
+        ray: Address of a Ray cluster; None for this machine.
+        workers: Processes, or actors of the cluster; None for one a core.
+    """
+
+    sources: tuple[str, ...]
+    out: str
+    model: Path | None = None
+    maps: str | None = None
+    reference: str | None = None
+    ray: str | None = None
+    workers: int | None = None
+
+
+Watch = Callable[[Plan, Sequence[int], Iterator[Done]], Iterator[Done]]
+"""Shows how the shards of a plan that were left get done, and passes them on."""
+
+
+def run(options: Options, watch: Watch) -> dict[str, Any]:
+    """Score whatever is not scored yet, and sum up all of it.
+
+    Returns:
+        The content of summary.json, which is written with summary.html.
+
+    Raises:
+        BatchError: See covidcxr.batch.plan.make_plan, covidcxr.batch.summary.read_reference and _alone.
+        ArtifactError: The model file is not one.
+    """
+    job = Job(out=options.out, model=options.model)
+    model = job.predictor(threads=1).model
+    reference = read_reference(options.reference, model) if options.reference else None
+    settings = Settings(sources=options.sources, model=model, maps=options.maps)
+    with _alone(options.out):
+        plan = make_plan(options.out, settings, find(options.sources))
+        left = sorted(set(range(plan.shards)).difference(parts_done(options.out, plan)))
+        start = time.perf_counter()
+        images = sum(done.images for done in watch(plan, left, _score(job, left, options)))
+        seconds = time.perf_counter() - start
+        remove_partial(options.out)
+        about = {"images": images, "seconds": seconds, "images_per_s": images / seconds if images else 0.0}
+        summary = summarise(count(options.out, plan), plan=plan, reference=reference, run=about)
+        write(join(options.out, SUMMARY), json.dumps(summary, indent=1).encode())
+        write(join(options.out, PAGE), page(summary, reference).encode())
+    return summary
+
+
+def _score(job: Job, shards: Sequence[int], options: Options) -> Iterator[Done]:
+    if not shards:
+        return iter(())
+    if options.ray is None:
+        return score_here(job, shards, workers=options.workers or len(os.sched_getaffinity(0)))
+    from covidcxr.batch.cluster import score_on_cluster
+
+    return score_on_cluster(job, shards, address=options.ray, workers=options.workers)
+
+
+@contextmanager
+def _alone(out: str) -> Iterator[None]:
+    """Keep a second command out of a folder on this machine; the system lets go of the lock however this one ends.
+
+    A store has no locks: two commands there would do the work twice, with the same result.
+
+    Raises:
+        BatchError: Another command is at work in it.
+    """
+    if is_remote(out):
+        yield
+        return
+    Path(out).mkdir(parents=True, exist_ok=True)
+    with Path(out, LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BatchError(f"Expected to be alone in {out}. Received another command at work in it.") from error
+        yield

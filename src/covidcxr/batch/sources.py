@@ -1,0 +1,130 @@
+"""What a user names, folders, patterns, lists, tar files, buckets, to images and tar files in a fixed order."""
+
+import csv
+import io
+import os
+import posixpath
+import re
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
+from glob import has_magic
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+from pyarrow import fs
+
+from covidcxr.batch.storage import BatchError, is_remote, locate, opened, parquet
+from covidcxr.images import SUFFIXES
+from covidcxr.inputs import Input, expand
+
+LISTS = (".csv", ".parquet")
+ARCHIVES = (".tar", ".tar.gz", ".tgz")
+COLUMN = "path"
+"""Of a list."""
+ROWS = 4096
+"""Of a Parquet list in memory at a time."""
+
+_DICOM_UID = re.compile(r"[\d.]+")  # as a name, without a suffix
+
+
+def find(arguments: Sequence[str]) -> Iterator[Input]:
+    """Find the images and tar files that arguments mean.
+
+    - Files, folders and patterns on this machine: as ``covidcxr predict`` finds them, and tar files below folders.
+    - A list, ``.csv`` or ``.parquet``: the files in its column ``path``, in its order, repeated ones too; relative
+      ones start at the folder of the list.
+    - ``s3://`` and ``gs://``: an object, a pattern, or a prefix with all images and tar files below it, told by name.
+
+    Returns:
+        Paths on this machine are absolute: whoever reads the result, or scores a part of it, may stand elsewhere.
+
+    Raises:
+        BatchError: A list cannot be read, or a store cannot be reached.
+    """
+    arguments = [name if is_remote(name) else os.path.abspath(name) for name in arguments]  # noqa: PTH100 - keeps links
+    special = [argument for argument in arguments if is_remote(argument) or argument.endswith(LISTS)]
+    yield from _local([argument for argument in arguments if argument not in special])
+    for argument in special:
+        yield from _listed(argument) if argument.endswith(LISTS) else _remote(argument)
+
+
+def is_archive(name: str) -> bool:
+    """Tell by its name whether a file is a tar file of images."""
+    return name.lower().endswith(ARCHIVES)
+
+
+def is_image_name(name: str) -> bool:
+    """Tell by its name whether a file may be an image: by its suffix, or as a DICOM UID."""
+    path = PurePosixPath(name)
+    return not path.name.startswith(".") and (
+        path.suffix.lower() in SUFFIXES or _DICOM_UID.fullmatch(path.name) is not None
+    )
+
+
+def _local(arguments: Sequence[str]) -> Iterator[Input]:
+    folders = [argument for argument in arguments if Path(argument).is_dir()]
+    archives = {
+        folder: sorted(str(path) for path in Path(folder).rglob("*") if is_archive(path.name)) for folder in folders
+    }
+    without_images = {folder for folder in folders if archives[folder]}
+    for item in expand(arguments):
+        if not (item.error and item.path in without_images):
+            yield _nameable(item)
+    for found in archives.values():
+        yield from (Input(path=path) for path in found)
+
+
+def _nameable(item: Input) -> Input:
+    """Turn a name that is no text, which no Parquet file can hold, into an error."""
+    try:
+        item.path.encode()
+    except UnicodeEncodeError:
+        shown = item.path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+        return Input(path=shown, error=f"Expected a file name in UTF-8. Received {shown}.")
+    return item
+
+
+def _listed(name: str) -> Iterator[Input]:
+    folder = name.rpartition("/")[0]
+    try:
+        for path in map(str, _parquet_paths(name) if name.endswith(".parquet") else _csv_paths(name)):
+            yield Input(path=path if is_remote(path) or path.startswith("/") else _below(folder, path))
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
+        raise BatchError(f"Expected a list with a column {COLUMN!r}. Received {name}: {error}.") from error
+
+
+def _below(folder: str, path: str) -> str:
+    """Return where a relative path leads; a store does not know what ``..`` means."""
+    scheme, separator, rest = f"{folder}/{path}".rpartition("://")
+    return f"{scheme}{separator}{posixpath.normpath(rest)}" if separator else rest
+
+
+def _csv_paths(name: str) -> Iterator[str]:
+    with opened(name) as file, io.TextIOWrapper(file, "utf-8", newline="") as text:
+        for row in csv.DictReader(text):
+            yield row[COLUMN]
+
+
+def _parquet_paths(name: str) -> Iterator[str]:
+    with parquet(name) as table:
+        for batch in table.iter_batches(ROWS, columns=[COLUMN]):
+            yield from batch[COLUMN].to_pylist()
+
+
+def _remote(address: str) -> Iterator[Input]:
+    """List a store; sorted, since every store has an order of its own."""
+    store, path = locate(address)
+    scheme = address.partition("://")[0]
+    pattern = has_magic(path)
+    if not pattern and store.get_file_info(path).type == fs.FileType.File:
+        yield Input(path=address)
+        return
+    base = re.split(r"/[^/]*[*?\[]", path, maxsplit=1)[0] if pattern else path
+    found = store.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
+    paths = sorted(info.path for info in found if info.type == fs.FileType.File)
+    chosen = [
+        path_ for path_ in paths if (fnmatch(path_, path) if pattern else is_image_name(path_) or is_archive(path_))
+    ]
+    if not chosen:
+        yield Input(path=address, error=f"Expected images below the address. Received none for {address}.")
+    yield from (Input(path=f"{scheme}://{path_}") for path_ in chosen)

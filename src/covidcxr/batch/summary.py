@@ -1,0 +1,133 @@
+"""The parts of a batch to its summary: counts, times, distributions, drift. Memory does not grow with the images."""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from covidcxr.batch.drift import Histogram, drift
+from covidcxr.batch.plan import Plan, part_name, parts_done
+from covidcxr.batch.storage import BatchError, exists, join, parquet, read
+from covidcxr.labels import LABELS
+
+SUMMARY = "summary.json"
+LARGEST_SUMMARY = 2**24
+"""Bytes that are read of a reference."""
+REASONS = 100
+"""Different errors that are told apart; the rest is counted together."""
+OTHER = "other errors"
+TIMES = ("read_ms", "decode_ms", "predict_ms")
+GREYS = {"grey_mean": 255.0, "grey_spread": 128.0}
+"""Columns with grey values, and their largest value: half of the pixels 0 and half 255 spread the most."""
+
+
+@dataclass
+class Totals:
+    """What is counted while the rows go by.
+
+    Attributes:
+        images: Rows.
+        labels: Rows by label; ``abstained`` without one, ``error`` with an error.
+        flags: Rows by flag.
+        errors: Rows by error, the image's name replaced.
+        times_ms: Sum by column of TIMES.
+        histograms: By column, of the rows without an error.
+    """
+
+    images: int = 0
+    labels: Counter[str] = field(default_factory=Counter)
+    flags: Counter[str] = field(default_factory=Counter)
+    errors: Counter[str] = field(default_factory=Counter)
+    times_ms: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TIMES, 0.0))
+    histograms: dict[str, Histogram] = field(default_factory=dict)
+
+    def add(self, rows: pa.Table) -> None:
+        """Count the rows of a part."""
+        failed = rows.filter(pc.is_valid(rows["error"]))
+        scored = rows.filter(pc.is_null(rows["error"]))
+        self.images += len(rows)
+        self.labels.update(label or "abstained" for label in scored["label"].to_pylist())
+        self.labels.update({"error": len(failed)} if len(failed) else {})
+        self.flags.update(flag for flags in scored["flags"].to_pylist() for flag in flags)
+        for row in failed.select(["path", "member", "error"]).to_pylist():
+            error = _without_name(**row)
+            self.errors[error if error in self.errors or len(self.errors) < REASONS else OTHER] += 1
+        for name in TIMES:
+            self.times_ms[name] += pc.sum(rows[name]).as_py() or 0.0
+        for name, highest in GREYS.items() | {(label, 1.0) for label in LABELS if label in rows.column_names}:
+            histogram = self.histograms.setdefault(name, Histogram(low=0.0, high=highest))
+            histogram.add(scored[name].to_numpy().astype(np.float64))
+
+
+def count(out: str, plan: Plan) -> Totals:
+    """Count the rows of all parts, one part in memory at a time."""
+    totals = Totals()
+    columns = ["path", "member", "label", "flags", "error", *TIMES, *GREYS, *LABELS]
+    for shard in parts_done(out, plan):
+        with parquet(join(out, part_name(shard))) as part:
+            totals.add(part.read([name for name in columns if name in part.schema_arrow.names]))
+    return totals
+
+
+def summarise(
+    totals: Totals, *, plan: Plan, reference: Mapping[str, Any] | None, run: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the content of summary.json.
+
+    Args:
+        totals: Of all parts.
+        plan: Of the batch.
+        reference: Summary of another batch, from read_reference; None for none.
+        run: What to say about this run of the command.
+    """
+    compared = _histograms(reference) if reference else {}
+    found = {name: drift(compared[name], own) for name, own in totals.histograms.items() if name in compared}
+    return {
+        "model": plan.settings.model,
+        "sources": plan.settings.sources,
+        "images": totals.images,
+        "labels": dict(totals.labels.most_common()),
+        "flags": dict(totals.flags.most_common()),
+        "errors": dict(totals.errors.most_common()),
+        "ms_per_image": {name: total / max(totals.images, 1) for name, total in totals.times_ms.items()},
+        "run": dict(run),
+        "histograms": {name: histogram.to_dict() for name, histogram in sorted(totals.histograms.items())},
+        "reference": {"sources": reference["sources"], "images": reference["images"]} if reference else None,
+        "drift": {name: one.to_dict() for name, one in sorted(found.items()) if one},
+    }
+
+
+def read_reference(folder: str, model: str) -> dict[str, Any]:
+    """Read the summary of another batch to compare with.
+
+    Raises:
+        BatchError: There is none, or its scores are another model's.
+    """
+    name = join(folder, SUMMARY)
+    if not exists(name):
+        raise BatchError(f"Expected the --out folder of a finished batch as a reference. Received no {name}.")
+    try:
+        reference: dict[str, Any] = json.loads(read(name, LARGEST_SUMMARY))
+        _histograms(reference)
+        other = reference["model"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BatchError(f"Expected the summary of a batch. Received {name}: {error!r}.") from error
+    if other != model:
+        raise BatchError(f"Expected a reference made by the model {model}. Received one by {other}: {name}.")
+    return reference
+
+
+def _histograms(summary: Mapping[str, Any]) -> dict[str, Histogram]:
+    return {name: Histogram.from_dict(values) for name, values in summary["histograms"].items()}
+
+
+def _without_name(*, path: str, member: str | None, error: str) -> str:
+    names: Iterable[str] = (f"{path}:{member}", path) if member else (path,)
+    for name in names:
+        error = error.replace(name, "FILE")
+    return error

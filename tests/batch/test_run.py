@@ -1,0 +1,206 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from batch.conftest import many, rows
+from covidcxr import DISCLAIMER
+from covidcxr.batch.run import LOCK, Options, run
+from covidcxr.batch.storage import BatchError
+from covidcxr.cli import cli
+from covidcxr.phantom import radiograph
+
+
+def unwatched(plan, left, done):
+    return done
+
+
+@pytest.fixture
+def batch(tmp_path, model_file):
+    """Run a batch into tmp_path/out with the tiny model and one worker; give the summary."""
+
+    def score(*sources, **options):
+        options = {"out": str(tmp_path / "out"), "model": model_file, "workers": 1} | options
+        return run(Options(sources=tuple(map(str, sources)), **options), unwatched)
+
+    return score
+
+
+def test_summary(batch, pictures, tmp_path, predictor):
+    summary = batch(pictures)
+    assert json.loads((tmp_path / "out" / "summary.json").read_text()) == json.loads(json.dumps(summary))
+    assert (summary["model"], summary["images"], summary["run"]["images"]) == (predictor.model, 5, 5)
+    assert summary["labels"] == {"covid": 2, "normal": 1, "abstained": 1, "error": 1}
+    assert summary["flags"] == {"uniform": 1}
+    ((error, count),) = summary["errors"].items()
+    assert (count, "Received FILE: " in error) == (1, True)
+    found = rows(tmp_path / "out")
+    for name in ("read_ms", "decode_ms", "predict_ms"):
+        assert summary["ms_per_image"][name] == pytest.approx(sum(row[name] or 0 for row in found) / 5, rel=1e-5)
+    counts = summary["histograms"]["grey_mean"]["counts"]
+    assert sum(counts) == 4
+    assert counts[int(100 * 90 / 255)] >= 1
+    assert summary["reference"] is None
+    assert summary["drift"] == {}
+
+
+def test_a_finished_batch_is_not_done_again(batch, pictures, tmp_path):
+    first = batch(pictures)
+    part = tmp_path / "out" / "part-000000.parquet"
+    before = part.stat().st_mtime_ns
+    again = batch(pictures)
+    assert part.stat().st_mtime_ns == before
+    assert again["run"]["images"] == 0
+    assert {**again, "run": None} == {**first, "run": None}
+
+
+def test_a_part_that_is_missing_is_made_again(batch, pictures, tmp_path):
+    table = many(pictures, tmp_path, 60)
+    batch(table)
+    before = [row["path"] for row in rows(tmp_path / "out")]
+    (tmp_path / "out" / "part-000001.parquet").unlink()
+    (tmp_path / "out" / ".part-000001.parquet.1.part").write_text("half")
+    assert batch(table)["run"]["images"] == 16
+    assert [row["path"] for row in rows(tmp_path / "out")] == before == table.read_text().split()[1:]
+    assert not list((tmp_path / "out").glob(".part-*"))
+
+
+def test_another_model_or_other_options_are_refused(batch, pictures, plain_model_file, tmp_path):
+    batch(pictures)
+    for change in ({"model": plain_model_file}, {"maps": str(tmp_path / "maps")}):
+        with pytest.raises(BatchError, match="with which the batch in"):
+            batch(pictures, **change)
+    with pytest.raises(BatchError, match="the sources with which"):
+        batch(pictures / "below")
+
+
+def test_two_commands_in_one_folder(batch, pictures, tmp_path):
+    import fcntl
+
+    (tmp_path / "out").mkdir()
+    with (tmp_path / "out" / LOCK).open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(BatchError, match="alone in"):
+            batch(pictures)
+    batch(pictures)
+
+
+def test_drift(batch, tmp_path):
+    """Other images than those of the reference are noticed, in pixels and scores; the same kind is not."""
+    rng = np.random.default_rng(0)
+    for name, shift, images in (("reference", 0, 60), ("same", 0, 40), ("brighter", 90, 40)):
+        (tmp_path / name).mkdir()
+        for number in range(images):
+            grey = radiograph(rng, size=(112, 112)).astype(int) * rng.uniform(0.3, 0.6) + shift
+            Image.fromarray(grey.astype(np.uint8)).save(tmp_path / name / f"{number}.png")
+    batch(tmp_path / "reference", out=str(tmp_path / "r"))
+    same = batch(tmp_path / "same", out=str(tmp_path / "s"), reference=str(tmp_path / "r"))
+    other = batch(tmp_path / "brighter", out=str(tmp_path / "b"), reference=str(tmp_path / "r"))
+    assert same["reference"]["images"] == 60
+    assert {one["change"] for one in same["drift"].values()} == {"none"}
+    assert {other["drift"][name]["change"] for name in ("grey_mean", "covid", "normal")} == {"shifted"}
+    assert other["drift"]["grey_spread"]["change"] == "none"
+    text = (tmp_path / "b" / "summary.html").read_text()
+    assert "shifted: the model sees other images" in text
+    assert "shifted: the model sees other images" not in (tmp_path / "s" / "summary.html").read_text()
+
+
+def test_a_reference_must_be_one(batch, pictures, tmp_path, plain_model_file):
+    with pytest.raises(BatchError, match="finished batch as a reference"):
+        batch(pictures, reference=str(tmp_path))
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(BatchError, match="summary of a batch"):
+        batch(pictures, reference=str(tmp_path))
+    batch(pictures, out=str(tmp_path / "r"), model=plain_model_file)
+    with pytest.raises(BatchError, match="a reference made by the model"):
+        batch(pictures, reference=str(tmp_path / "r"))
+
+
+def test_the_page(batch, pictures, tmp_path):
+    (tmp_path / "<b>").mkdir()
+    (tmp_path / "<b>" / "x.png").touch()
+    batch(pictures, tmp_path / "<b>")
+    text = (tmp_path / "out" / "summary.html").read_text()
+    assert DISCLAIMER in text
+    assert "<b>" not in text
+    assert "src=" not in text
+    assert "<td>covid</td><td>2</td><td>33.33%</td>" in text
+    plots = text.split("<svg ")[1:]
+    assert len(plots) == 5
+    for plot in plots:
+        svg = "<svg>" + plot.split("</svg>")[0].partition(">")[2] + "</svg>"
+        ElementTree.fromstring(
+            svg.replace("class=batch", "class='batch'").replace("class=reference", "").replace("class=axis", "")
+        )
+        assert "<rect" in svg
+
+
+def test_a_bucket_for_everything(batch, pictures, s3):
+    for path in (pictures / "a-dark.png", pictures / "below" / "b-bright.jpg"):
+        s3.upload_file(str(path), "xrays", f"all/in/{path.name}")
+    out = {"out": "s3://xrays/all/out", "maps": "s3://xrays/all/maps"}
+    assert batch("s3://xrays/all/in", **out)["labels"] == {"normal": 1, "covid": 1}
+    assert batch("s3://xrays/all/in", **out)["run"]["images"] == 0
+    keys = {item["Key"] for item in s3.list_objects_v2(Bucket="xrays", Prefix="all/")["Contents"]}
+    names = ["part-000000.parquet", "plan.parquet", "summary.html", "summary.json"]
+    assert keys == {
+        *(f"all/out/{name}" for name in names),
+        *("all/in/a-dark.png", "all/in/b-bright.jpg"),
+        *("all/maps/000000/000000.png", "all/maps/000000/000001.png"),
+    }
+
+
+def test_command(pictures, tmp_path, model_file):
+    arguments = ["batch", str(pictures), "--out", str(tmp_path / "out"), "--model", str(model_file), "--workers", "1"]
+    result = CliRunner().invoke(cli, arguments)
+    assert result.exit_code == 0, result.output
+    assert "5 images, 5 of them now" in result.stdout
+    assert "labels: covid 2, normal 1, abstained 1, error 1" in result.stdout
+    assert DISCLAIMER in result.stdout
+
+
+def test_kill_9_of_the_command_loses_and_doubles_nothing(pictures, tmp_path, model_file):
+    images = 3000
+    table = many(pictures, tmp_path, images)
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "covidcxr", "batch", str(table), "--out", str(out), "--workers", "2"]
+    command += ["--model", str(model_file)]
+    first = subprocess.Popen(command)
+    parts = wait_for_parts(out, first, 3)
+    workers = psutil.Process(first.pid).children(recursive=True)
+    assert workers
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    gone, alive = psutil.wait_procs(workers, timeout=20)
+    assert gone
+    assert not alive
+    written = {path: path.stat().st_mtime_ns for path in out.glob("part-*.parquet")}
+    total = pq.ParquetFile(out / "plan.parquet").num_row_groups
+    assert len(parts) <= len(written) < total
+    second = subprocess.run(command, capture_output=True, text=True, check=True)
+    now = images - sum(pq.ParquetFile(path).metadata.num_rows for path in written)
+    assert f"{images} images, {now} of them now" in second.stdout
+    assert {path: path.stat().st_mtime_ns for path in written} == written
+    assert [row["path"] for row in rows(out)] == table.read_text().split()[1:]
+    assert not list(out.glob(".*.part"))
+
+
+def wait_for_parts(out: Path, process: subprocess.Popen, count: int) -> list[Path]:
+    """Return the parts as soon as there are so many, while the command is still at work."""
+    deadline = time.monotonic() + 60
+    while len(parts := list(out.glob("part-*.parquet"))) < count:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return parts

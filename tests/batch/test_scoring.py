@@ -1,0 +1,153 @@
+import threading
+import time
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from batch.conftest import many, rows
+from covidcxr.batch import reading
+from covidcxr.batch.plan import make_plan
+from covidcxr.batch.reading import AHEAD, files
+from covidcxr.batch.scoring import BATCH, Scorer, row_schema
+from covidcxr.batch.sources import find
+from covidcxr.batch.storage import BatchError
+from covidcxr.images import read_image
+from covidcxr.inputs import Input
+from covidcxr.labels import LABELS
+from covidcxr.predictor import Predictor
+
+
+@pytest.fixture
+def score(job, settings, predictor):
+    """Score sources as the first shard of a batch; return what is said of it and the rows."""
+
+    def run(*sources, maps=None):
+        make_plan(job.out, settings.__class__(sources=sources, model=settings.model, maps=maps), find(sources))
+        return Scorer(job, predictor)(0), rows(job.out)
+
+    return run
+
+
+def test_rows_say_what_the_predictor_says(score, pictures, predictor):
+    done, found = score(str(pictures))
+    assert (done.shard, done.images, done.errors) == (0, 5, 1)
+    assert [row["position"] for row in found] == [0, 1, 2, 3, 4]
+    for row in found[:4]:
+        expected = predictor.predict(read_image(pictures / row["path"]))
+        assert [row[label] for label in LABELS] == pytest.approx([*expected.probabilities.values()], abs=1e-6)
+        assert row["label"] == expected.label
+        assert {name: row[name] for name in expected.operating_points} == {
+            name: call.positive for name, call in expected.operating_points.items()
+        }
+        assert (row["reason"], row["error"], row["model"]) == (expected.reason, None, predictor.model)
+        assert row["flags"] == [flag.code for flag in expected.flags]
+        assert (row["width"], row["height"]) == (112, 128)
+        assert min(row["read_ms"], row["decode_ms"], row["predict_ms"]) > 0
+    assert [row["label"] for row in found] == ["normal", "covid", "covid", None, None]
+    assert found[3]["grey_mean"] == 90
+    assert found[3]["grey_spread"] == 0
+    assert found[1]["grey_mean"] > found[0]["grey_mean"] + 100
+
+
+def test_a_broken_file_is_a_row_with_its_error(score, pictures):
+    _, found = score(str(pictures), str(pictures / "missing.png"), str(pictures / "*.none"))
+    broken = [row for row in found if row["error"]]
+    errors = {row["path"]: row["error"] for row in broken}
+    assert len(found) == 7
+    assert "Expected a PNG" in errors[str(pictures / "below" / "e-broken.png")]
+    assert "No such file" in errors[str(pictures / "missing.png")]
+    assert "match the pattern" in errors[str(pictures / "*.none")]
+    for row in broken:
+        said = set(row) - {"shard", "position", "path", "error", "model", "read_ms"}
+        assert not any(row[name] for name in said)
+
+
+def test_a_tar_file(score, pictures, archive):
+    done, found = score(str(archive))
+    assert (done.images, done.errors) == (5, 1)
+    assert [row["member"] for row in found] == [f"./{path.name}" for path in sorted(pictures.rglob("*.*"), key=str)]
+    assert {row["path"] for row in found} == {str(archive)}
+    assert [row["label"] for row in found] == ["normal", "covid", "covid", None, None]
+    assert f"{archive}:./e-broken.png" in found[4]["error"]
+
+
+def test_a_tar_file_that_ends_early_keeps_what_it_had(score, archive, tmp_path):
+    cut = tmp_path / "cut.tar"
+    cut.write_bytes(archive.read_bytes()[:4096])
+    done, (*_, last) = score(str(cut))
+    assert done.errors == 1
+    assert "Expected a whole tar file" in last["error"]
+    assert last["member"] is None
+
+
+@pytest.mark.parametrize("content", [b"", b"no tar file" * 99])
+def test_what_is_no_tar_file(score, tmp_path, content):
+    (tmp_path / "x.tar").write_bytes(content)
+    done, (row,) = score(str(tmp_path / "x.tar"))
+    assert done.errors == 1
+    assert "tar file" in row["error"]
+
+
+def test_a_bucket_gives_the_same_rows(score, s3, pictures, job):
+    names = sorted(pictures.rglob("*.*"), key=str)
+    for path in names:
+        s3.upload_file(str(path), "xrays", f"pictures/{path.name}")
+    _, found = score("s3://xrays/pictures")
+    assert [row["path"] for row in found] == [f"s3://xrays/pictures/{path.name}" for path in names]
+    assert [row["label"] for row in found] == ["normal", "covid", "covid", None, None]
+
+
+def test_maps(score, pictures, tmp_path):
+    maps = tmp_path / "maps"
+    _, found = score(str(pictures), maps=str(maps))
+    assert [bool(row["map"]) for row in found] == [True, True, True, False, False]
+    assert found[1]["map"] == str(maps / "000000" / "000001.png")
+    with Image.open(found[1]["map"]) as drawn:
+        assert (drawn.mode, drawn.size) == ("RGB", (112, 128))
+    assert len(list(maps.rglob("*"))) == 1 + 3
+
+
+def test_columns_are_the_same_whatever_the_rows_hold(score, pictures, predictor, job, tmp_path):
+    score(str(pictures / "missing.png"))
+    assert pq.read_schema(f"{job.out}/part-000000.parquet").equals(row_schema(predictor.artifact))
+
+
+def test_another_model_is_refused(job, settings, plain_model_file):
+    make_plan(job.out, settings, [Input(path="a.png")])
+    with pytest.raises(BatchError, match=r"the model brightness@\w+ on every machine. Received brightness@"):
+        Scorer(job, Predictor.load(plain_model_file))
+
+
+def test_batches_of_the_network(pictures, tmp_path, job, settings, predictor, monkeypatch):
+    sizes = []
+    original = Predictor.predict_many
+    monkeypatch.setattr(
+        Predictor, "predict_many", lambda self, greys: (sizes.append(len(greys)), original(self, greys))[1]
+    )
+    table = many(pictures, tmp_path, 400)
+    plan = make_plan(job.out, settings, find([str(table)]))
+    scorer = Scorer(job, predictor)
+    assert [scorer(shard).images for shard in range(plan.shards)] == plan.rows
+    assert max(sizes) <= BATCH
+    assert [row["path"] for row in rows(job.out)] == table.read_text().split()[1:]
+
+
+def test_no_more_than_a_few_files_wait_in_memory(pictures, monkeypatch):
+    """The reader must not run away from the network, however many files a shard has."""
+    taken, most, lock = 0, 0, threading.Lock()
+    read = 0
+
+    def count(name, limit):
+        nonlocal read, most
+        with lock:
+            read += 1
+            most = max(most, read - taken)
+        return b""
+
+    monkeypatch.setattr(reading, "read", count)
+    for _ in files([Input(path=f"{number}.png") for number in range(200)]):
+        taken += 1
+        time.sleep(0.001)
+    assert taken == read == 200
+    assert 2 <= most <= AHEAD

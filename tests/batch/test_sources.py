@@ -1,0 +1,87 @@
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from batch.conftest import many
+from covidcxr.batch.sources import find, is_archive, is_image_name
+from covidcxr.batch.storage import BatchError
+
+NAMES = ["a-dark.png", "below/b-bright.jpg", "below/c-deep.dcm", "below/d-uniform.bmp", "below/e-broken.png"]
+
+
+def paths(*arguments):
+    found = list(find([str(argument) for argument in arguments]))
+    assert all(item.error is None for item in found)
+    return [item.path for item in found]
+
+
+def test_a_folder(pictures, archive, monkeypatch):
+    assert paths(pictures) == [f"{pictures}/{name}" for name in NAMES]
+    monkeypatch.chdir(pictures)
+    assert paths("below", "a-dark.png", "below") == [f"{pictures}/{name}" for name in NAMES]
+    assert paths("**/*.dcm") == [f"{pictures}/below/c-deep.dcm"]
+    assert paths(archive.parent) == [str(archive)]
+
+
+def test_what_leads_to_nothing_is_an_entry_with_an_error(tmp_path):
+    empty, nothing = find([str(tmp_path), str(tmp_path / "*.png")])
+    assert "folder with images" in empty.error
+    assert "match the pattern" in nothing.error
+
+
+def test_lists_keep_order_and_repetitions(pictures, tmp_path):
+    table = many(pictures, tmp_path, 7)
+    first = [str(pictures / name) for name in (NAMES[0], NAMES[1], NAMES[4])]
+    assert paths(table) == [*first, *first, first[0]]
+    relative = pa.table({"id": [1, 2], "path": ["x/1.png", "s3://xrays/2.png"]})
+    pq.write_table(relative, tmp_path / "list.parquet")
+    assert paths(tmp_path / "list.parquet") == [f"{tmp_path}/x/1.png", "s3://xrays/2.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.csv", b"file\nx.png\n"), ("b.csv", b"path\n\xff\n"), ("c.parquet", b"no")]
+)
+def test_a_list_that_is_none(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(BatchError, match=f"column 'path'.*{name}"):
+        paths(tmp_path / name)
+    with pytest.raises(BatchError, match=r"missing\.csv"):
+        paths(tmp_path / "missing.csv")
+
+
+def test_a_name_that_is_no_text(tmp_path):
+    (tmp_path / os.fsdecode(b"\xff.png")).touch()
+    (item,) = find([str(tmp_path)])
+    assert "file name in UTF-8" in item.error
+    assert item.path == f"{tmp_path}/\\xff.png"
+
+
+def test_a_bucket(s3, pictures):
+    keys = ["in/a.png", "in/b/1.2.840", "in/b/c.dcm", "in/b/d.json", "in/b/e.tar", "in/.hidden.png", "in/f?.png"]
+    for key in keys:
+        s3.put_object(Bucket="xrays", Key=key, Body=b"")
+    assert paths("s3://xrays/in") == paths("s3://xrays/in/")
+    assert paths("s3://xrays/in") == [
+        f"s3://xrays/in/{name}" for name in ("a.png", "b/1.2.840", "b/c.dcm", "b/e.tar", "f?.png")
+    ]
+    assert paths("s3://xrays/in/a.png") == ["s3://xrays/in/a.png"]
+    assert paths("s3://xrays/in/*.dcm", "s3://xrays/i[mn]/a*") == ["s3://xrays/in/b/c.dcm", "s3://xrays/in/a.png"]
+    (nothing,) = find(["s3://xrays/nowhere/"])
+    assert "images below the address" in nothing.error
+    s3.put_object(Bucket="xrays", Key="lists/list.csv", Body=b"path\n../in/a.png\n")
+    assert paths("s3://xrays/lists/list.csv") == ["s3://xrays/in/a.png"]
+    with pytest.raises(BatchError, match=r"a list with a column 'path'.*none\.csv"):
+        paths("s3://xrays/lists/none.csv")
+
+
+def test_names():
+    assert is_archive("A.TAR")
+    assert is_archive("a.tar.gz")
+    assert not is_archive("a.png")
+    assert is_image_name("x/A.PNG")
+    assert is_image_name("1.2.840.10008")
+    assert not is_image_name("._a.png")
+    assert not is_image_name("a.json")
+    assert not is_image_name("SUCCESS")
