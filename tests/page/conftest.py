@@ -53,8 +53,9 @@ def open_page(browser, address):
 
 
 def is_expected(line):
-    """Tell the browser's own lines about refused uploads, and about these tests' looks at the canvas."""
-    return line.location["url"].endswith(("/predictions", "/report.pdf")) or "willReadFrequently" in line.text
+    """Tell the browser's own lines about refused uploads, files gone, and these tests' looks at the canvas."""
+    expected = ("willReadFrequently", "ERR_FILE_NOT_FOUND")
+    return line.location["url"].endswith(("/predictions", "/report.pdf")) or any(part in line.text for part in expected)
 
 
 @pytest.fixture

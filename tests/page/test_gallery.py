@@ -117,6 +117,14 @@ def test_addresses_of_examples(predictor, collection):
     assert client.get(f"/samples/{SAMPLES[0].name}").status_code == 404
 
 
+def test_whoever_runs_the_server_can_keep_it_from_fetching(predictor, monkeypatch):
+    assert create_app(predictor).config[SAMPLES_URL] == BASE
+    monkeypatch.setenv("COVIDCXR_SAMPLES_URL", "")
+    answer = create_app(predictor).test_client().get("/samples").json
+    assert answer["reachable"] is False
+    assert [sample["title"] for sample in answer["samples"]] == ["A drawing"]
+
+
 @pytest.mark.slow
 def test_examples_are_fetched_when_somebody_looks_and_scored_when_somebody_chooses(open_page, predictor, collection):
     with serving(predictor, collection.url) as address:

@@ -172,3 +172,17 @@ def test_clear_leaves_nothing_of_the_images(page):
     assert json.loads(state) == [{}, {}, "", None]
     assert NORMAL[0] not in page.content()
     expect(page.locator(".strip li")).to_have_count(0)
+
+
+def test_a_picture_whose_file_is_gone_shows_nothing_broken(page, tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(8)]
+    for path in paths:
+        path.write_bytes(NORMAL[1])
+    page.set_input_files("#files", paths)
+    wait_done(page, 8)
+    last = page.locator(".card").last
+    expect(last.locator("canvas")).to_have_js_property("width", 0)
+    paths[-1].unlink()
+    last.scroll_into_view_if_needed()
+    expect(last.locator(".no-preview")).to_be_visible()
+    expect(last.locator(".verdict-class")).to_have_text("Normal")

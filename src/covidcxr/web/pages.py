@@ -1,5 +1,6 @@
 """What a person sees in the browser: the page, the explanation of the model, examples, and the report as a PDF."""
 
+import os
 from io import BytesIO
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
 AGAINST = {"below": (0, 114, 178), "above": (213, 94, 0)}
 """Red, green, blue of what speaks for another pneumonia, and for COVID-19 (Okabe and Ito 2008)."""
-SAMPLES_URL = "SAMPLES_URL"
-"""Key of the application's configuration: folder of the examples' files on the web; empty for none but the drawing."""
+SAMPLES_URL = "COVIDCXR_SAMPLES_URL"
+"""Variable of the environment, and key of the application's configuration: the folder on the web, or on a mirror, that
+holds the examples; empty for a server that fetches nothing and has the drawing only."""
 PREVALENCES = (0.001, 0.5)
 """Shares of people with COVID-19 that the page's slider allows."""
 KEPT = "public, max-age=86400"
@@ -43,7 +45,7 @@ def create_pages(predictor: "Predictor", *, max_upload_mb: int) -> Blueprint:
     ============================  ==========================================================================
     """
     pages = Blueprint("pages", __name__)
-    pages.record_once(lambda state: state.app.config.setdefault(SAMPLES_URL, BASE))
+    pages.record_once(lambda state: state.app.config.setdefault(SAMPLES_URL, os.environ.get(SAMPLES_URL, BASE)))
     galleries: dict[str, Gallery] = {}
     slot = BoundedSemaphore()  # reports are rare: one at a time bounds the memory
 

@@ -70,6 +70,7 @@ class _Page(FPDF):
         self.set_title("covidcxr: result for one image")
         self.set_creator(f"covidcxr {__version__}")
         self.set_lang("en")
+        self.c_margin = 0  # text begins where pictures do
         self.add_page()
         self._cut = False
 

@@ -49,8 +49,8 @@ async function showPreviews(shown) {
 function turn(entries) {
   for (const { target, isIntersecting } of entries) {
     const card = cards.find(({ element }) => element === target);
-    if (isIntersecting) card?.viewer.wake();
-    else card?.viewer.sleep();
+    if (!isIntersecting) card?.viewer.sleep();
+    else card?.viewer.wake().catch(() => target.classList.remove("pictured")); // the file is gone from its disk
   }
 }
 
