@@ -101,6 +101,7 @@ def build(dockerfile, name, context, folder):
         *mounts,
         *("--file", str(dockerfile), "--tag", name, str(context)),
     )
+    call("buildah", "rmi", "--prune")  # the image that had the name before, and the stages
 
 
 def pip_settings(folder):

@@ -22,9 +22,10 @@ PACKAGE = ("LICENSE", "NOTICE", "README.md", "constraints.txt", "pyproject.toml"
 API = "/api/v1/predictions"
 CLIENT = """
 import sys, urllib.request
-url, kind = sys.argv[1:]
+url, kind, token = sys.argv[1:]
+head = {"Content-Type": kind, **({"Authorization": f"Bearer {token}"} if token else {})}
 body = sys.stdin.buffer.read() or None
-with urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": kind}), timeout=30) as answer:
+with urllib.request.urlopen(urllib.request.Request(url, body, head), timeout=30) as answer:
     sys.stdout.buffer.write(answer.read())
 """
 """Python alone, so that it runs in a namespace of the network that this process is not in."""
@@ -58,30 +59,30 @@ def copy_package(folder):
     shutil.copytree(PROJECT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
 
 
-def request(url, body=None, *, inside=()):
+def request(url, body=None, *, token="", inside=()):
     """GET, or POST a multipart body; ``inside`` is a command that enters a namespace first. Returns the JSON."""
-    command = [*inside, sys.executable, "-c", CLIENT, url, MULTIPART]
+    command = [*inside, sys.executable, "-c", CLIENT, url, MULTIPART, token]
     done = subprocess.run(command, input=body or b"", capture_output=True, timeout=60)
     if done.returncode:
         raise ConnectionError(done.stderr.decode())
     return json.loads(done.stdout)
 
 
-def wait_until_ready(url, process, *, inside=(), seconds=60):
+def wait_until_ready(url, process, *, path="/readyz", inside=(), seconds=60):
     """Ask a server whether it is ready until it is, or its process ends."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            return request(url + "/readyz", inside=inside)
+            return request(url + path, inside=inside)
         except ConnectionError:
             assert process.poll() is None, process.returncode
             time.sleep(0.05)
     raise AssertionError(f"{url} is not ready after {seconds} s")
 
 
-def score(url, *, inside=()):
+def score(url, *, token="", inside=()):
     """Score a synthetic radiograph as a client does, and check that the answer is a prediction."""
     grey = radiograph(np.random.default_rng(0), size=(480, 400))
-    answer = request(url + API, multipart([("a.png", picture(grey))]), inside=inside)
+    answer = request(url + API, multipart([("a.png", picture(grey))]), token=token, inside=inside)
     assert abs(sum(answer[0]["probabilities"].values()) - 1) < 1e-3, answer
     return answer[0]
