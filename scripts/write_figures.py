@@ -1,6 +1,7 @@
-"""Write every figure in README.md and docs anew from docs/results and the JSON files in benchmarks: ``make docs``.
+"""Write every figure in README.md and docs anew: ``make docs``.
 
-A block between ``<!-- figures: NAME -->`` and ``<!-- end -->`` is replaced by the table of that name. Nobody types one.
+They come from the reports in src/covidcxr/assets/results, from docs/results and from the JSON files in benchmarks. A
+block between ``<!-- figures: NAME -->`` and ``<!-- end -->`` is replaced by the table of that name. Nobody types one.
 """
 
 import json
@@ -44,6 +45,11 @@ def load(name: str) -> dict[str, Any]:
     return content
 
 
+def packaged(name: str) -> dict[str, Any]:
+    """Read the report of a protocol, which comes with the package."""
+    return load(f"src/covidcxr/assets/results/{name}.json")
+
+
 def percent(e: dict[str, float]) -> str:
     """Format an estimate with its interval."""
     return f"{100 * e['value']:.1f} % ({100 * e['low']:.1f} to {100 * e['high']:.1f})"
@@ -62,7 +68,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 def classic_and_controls() -> str:
     """P1 and P2 side by side."""
-    p1, p2 = load("docs/results/P1.json"), load("docs/results/P2.json")
+    p1, p2 = packaged("P1"), packaged("P2")
     spread, adults = p2["thumbnail_splits"], p2["healthy_adults"]
     on = f"{p1['data']['n']} test images of {p1['data']['patients']} patients"
     published = {name: f"{100 * value:.0f} %" for name, value in p1["published"].items()}
@@ -92,7 +98,7 @@ def classic_and_controls() -> str:
 
 def three_classes() -> str:
     """P5 of the shipped model, with its controls."""
-    p5 = load("docs/results/P5.json")
+    p5 = packaged("P5")
     metrics, controls = p5["metrics"], p5["controls"]
     labels = p5["confusion"]["labels"]
     rows = [
@@ -107,7 +113,7 @@ def three_classes() -> str:
 
 def unseen() -> str:
     """P3 of the shipped recipe, pair by pair."""
-    p3 = load("docs/results/P3.json")
+    p3 = packaged("P3")
     rows = [
         [
             row["covid"],
@@ -125,7 +131,7 @@ def unseen() -> str:
 
 def external() -> str:
     """P4 of the shipped model, whole and by view."""
-    p4 = load("docs/results/P4.json")
+    p4 = packaged("P4")
     by_view = [(f"{row['view']} alone", row, row["covid"], row["normal"]) for row in p4["rows"]]
     counts = [sum(row[name] for row in p4["rows"]) for name in ("covid", "normal")]
     rows = [
@@ -139,7 +145,7 @@ def external() -> str:
 
 def targets() -> str:
     """What the shipped model was to reach, and what it reached."""
-    reports = {name: load(f"docs/results/{name}.json")["metrics"] for name in ("P3", "P4", "P5")}
+    reports = {name: packaged(name)["metrics"] for name in ("P3", "P4", "P5")}
     rows = []
     for protocol, key, text, target, sign in TARGETS:
         found = reports[protocol][key]
@@ -157,7 +163,7 @@ def targets() -> str:
 
 def by_source() -> str:
     """Accuracy of the shipped model by collection and view."""
-    p5 = load("docs/results/P5.json")
+    p5 = packaged("P5")
     rows = [[row["value"], str(row["n"]), percent(row["accuracy"])] for row in p5["by_source"] + p5["by_view"]]
     return table(["collection or view", "images", "accuracy (95 % interval)"], rows)
 

@@ -30,4 +30,4 @@ def test_an_edited_figure_would_be_noticed():
 
 
 def test_the_figures_are_those_of_the_shipped_model():
-    assert script().load("docs/results/P5.json")["model"] == Predictor.default().model
+    assert script().packaged("P5")["model"] == Predictor.default().model
