@@ -140,7 +140,8 @@ def test_broken_files_are_answered(predictor, corpus):
     peak = memory("VmHWM")
     print(  # noqa: T201 - the figures of a long run, with -s
         f"{REQUESTS} broken files in {time.monotonic() - begun:.0f} s, slowest {slowest:.2f} s; "
-        f"memory {warm / 2**20:.0f} MiB after {WARM}, at most {peak / 2**20:.0f} MiB from then on; {dict(statuses)}"
+        f"memory {warm / 2**20:.0f} MiB after {WARM}, "
+        f"at most {peak / 2**20:.0f} MiB from then on, {memory('VmRSS') / 2**20:.0f} MiB at the end; {dict(statuses)}"
     )
     assert slowest < SECONDS
     assert peak - warm < GROWTH

@@ -7,7 +7,6 @@ from flask import Flask, Request, Response, request
 from flask.json.provider import DefaultJSONProvider
 
 from covidcxr.web import access_log, problems
-from covidcxr.web import guard as guards
 from covidcxr.web.api import create_api
 from covidcxr.web.board import Board
 from covidcxr.web.docs import create_docs
@@ -15,10 +14,12 @@ from covidcxr.web.health import Readiness, create_health
 from covidcxr.web.inference import create_inference
 from covidcxr.web.metrics import Metrics
 from covidcxr.web.pages import create_pages
+from covidcxr.web.rules import LazyRule
 from covidcxr.web.scorer import Scorer
 
 if TYPE_CHECKING:
     from covidcxr.predictor import Predictor
+    from covidcxr.web.guard import Guard
 
 FORM_FIELDS = 8
 """Parts of a multipart request that may be something else than an image."""
@@ -56,9 +57,10 @@ class OrderedJson(DefaultJSONProvider):
 
 
 class CovidCxr(Flask):
-    """Flask with MemoryRequest and OrderedJson."""
+    """Flask with MemoryRequest, OrderedJson and LazyRule."""
 
     request_class = MemoryRequest
+    url_rule_class = LazyRule
     json_provider_class = OrderedJson
 
 
@@ -68,7 +70,7 @@ def create_app(
     max_upload_mb: int = 64,
     max_files: int = 32,
     parallel: int = 2,
-    guard: guards.Guard | None = None,
+    guard: "Guard | None" = None,
     log_addresses: bool = False,
     board: Board | None = None,
     row: int = 0,
@@ -106,7 +108,10 @@ def create_app(
     app.register_blueprint(create_health(predictor.model, readiness))
     app.register_blueprint(create_docs())
     metrics.install(app, predictor.model)  # after all routes
-    guards.install(app, guard or guards.Guard())  # after the counters: they see what it turns away
+    if guard:
+        from covidcxr.web.guard import install  # here: most servers have none
+
+        install(app, guard)  # after the counters: they see what it turns away
     problems.install(app)
     app.after_request(_secure)
     return app

@@ -7,7 +7,7 @@ repositories, statistics, several versions of a model, compressed bodies.
 """
 
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, abort, json, jsonify, request
 from flask.typing import ResponseReturnValue
@@ -17,7 +17,10 @@ from covidcxr.errors import ImageError
 from covidcxr.web.health import Readiness
 from covidcxr.web.problems import problem
 from covidcxr.web.scorer import Scorer
-from covidcxr.web.tensors import HEADER_LENGTH, Image, InferenceRequest, Tensor, TensorError, write
+
+if TYPE_CHECKING:
+    from covidcxr.predictor import Prediction
+    from covidcxr.web.tensors import Image, InferenceRequest, Tensor
 
 MODEL = "covidcxr"
 """What the protocol calls the model; its version is the hash of the model file."""
@@ -26,6 +29,8 @@ INPUTS = [
     {"name": "pixels", "datatype": "UINT8", "shape": [-1, -1, -1, 1]},
 ]
 OUTPUTS = ("probabilities", "label", "flags")
+HEADER_LENGTH = "Inference-Header-Content-Length"
+"""Header with the bytes of JSON where tensors follow it."""
 
 
 def create_inference(scorer: Scorer, readiness: Readiness, *, max_images: int) -> Blueprint:
@@ -152,6 +157,8 @@ def create_inference(scorer: Scorer, readiness: Readiness, *, max_images: int) -
           413: {$ref: "#/components/responses/Problem"}
           422: {$ref: "#/components/responses/Problem"}
         """
+        from covidcxr.web.tensors import InferenceRequest, Tensor, TensorError  # here: most servers never see one
+
         check(name, asked)
         body = request.get_data(cache=False, parse_form_data=False)
         try:
@@ -181,14 +188,16 @@ def create_inference(scorer: Scorer, readiness: Readiness, *, max_images: int) -
     return inference
 
 
-def _score(scorer: Scorer, image: Image, index: int) -> Any:  # noqa: ANN401
+def _score(scorer: Scorer, image: "Image", index: int) -> "Prediction":
     if isinstance(image, bytes):
         return scorer.score_file(image, f"image {index} of the request")[1]
     return scorer.score(image)
 
 
-def _answer(answer: dict[str, Any], tensors: dict[str, Tensor], asked_for: InferenceRequest) -> ResponseReturnValue:
+def _answer(answer: dict[str, Any], tensors: "dict[str, Tensor]", asked_for: "InferenceRequest") -> ResponseReturnValue:
     """Write the outputs that were asked for, as JSON or as bytes after it."""
+    from covidcxr.web.tensors import write
+
     outputs, rest = [], b""
     for name, binary in asked_for.outputs.items():
         output, data = write(name, tensors[name], binary=binary)

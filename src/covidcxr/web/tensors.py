@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from covidcxr.errors import ImageError
 from covidcxr.images import Grey, check_size
+from covidcxr.web.inference import HEADER_LENGTH
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
-"""Header with the bytes of JSON where tensors follow it."""
 _LENGTH = struct.Struct("<I")
 """Before every element of a binary BYTES tensor."""
 
@@ -88,7 +87,7 @@ class InferenceRequest:
 
         Args:
             body: JSON, and tensors after it.
-            header_length: Value of HEADER_LENGTH, None without it.
+            header_length: Value of that header, None without it.
             known: Names of the outputs that there are, in their order.
             max_images: Images in one request.
 
