@@ -14,7 +14,7 @@ import pytest
 from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation, SecondaryCaptureImageStorage
 from pynetdicom import AE
 
-from covidcxr.dicom.node import LARGEST_PDU, MISMATCH, NOT_UNDERSTOOD, STATUSES, SUCCESS, Pace
+from covidcxr.dicom.node import LARGEST_PDU, MISMATCH, STATUSES, SUCCESS, Pace
 from covidcxr.dicom.peer import StorePeer
 from dicom.conftest import (
     CHEST,
@@ -174,7 +174,7 @@ def test_digital_radiographs_and_captures_are_taken_and_other_classes_are_not(mo
     ("elements", "status"),
     [
         ({}, SUCCESS),
-        ({"StudyInstanceUID": None}, NOT_UNDERSTOOD),
+        ({"StudyInstanceUID": None}, MISMATCH),
         ({"SeriesInstanceUID": "A^B"}, MISMATCH),
     ],
 )

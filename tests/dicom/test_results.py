@@ -37,6 +37,11 @@ def made(predictor, ds=None):
     return [through_file(result)[0] for result in results(source, predictor.predict(grey), grey)], source
 
 
+def verified(file):
+    """Return what the validator says about a file."""
+    return subprocess.run([tool("dciodvfy"), "-new", file], capture_output=True, text=True, check=False).stderr
+
+
 def texts(report):
     """Every concept and value of a report, in order: (meaning of the name, value)."""
     found = []
@@ -85,13 +90,12 @@ SOURCES = {
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_the_validators_find_no_error_and_dcmtk_renders_everything(kind, predictor, tmp_path):
-    verify, dump, picture, shown = (tool(name) for name in ("dciodvfy", "dsrdump", "dcm2pnm", "dcmp2pgm"))
+    dump, picture, shown = (tool(name) for name in ("dsrdump", "dcm2pnm", "dcmp2pgm"))
     objects, source = made(predictor, SOURCES[kind]())
     assert len(objects) == (2 if kind == "colour" else 3)
     files = [save(result, tmp_path / f"{number}.dcm") for number, result in enumerate(objects)]
     for file in files:
-        said = subprocess.run([verify, "-new", file], capture_output=True, text=True, check=False).stderr
-        assert "Error" not in said, said
+        assert "Error" not in verified(file)
     report = subprocess.run([dump, files[0]], capture_output=True, text=True, check=True).stdout
     assert "COVID-19" in report
     subprocess.run([picture, files[1], tmp_path / "map.ppm"], check=True, capture_output=True)
@@ -105,10 +109,7 @@ def test_the_validators_find_no_error_and_dcmtk_renders_everything(kind, predict
 def test_an_error_of_the_validator_would_be_seen(predictor, tmp_path):
     report = made(predictor)[0][0]
     del report.CompletionFlag
-    said = subprocess.run(
-        [tool("dciodvfy"), "-new", save(report, tmp_path / "bad.dcm")], capture_output=True, text=True, check=False
-    ).stderr
-    assert "Error" in said
+    assert "Error" in verified(save(report, tmp_path / "bad.dcm"))
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
@@ -164,12 +165,15 @@ def test_the_image_is_not_changed(predictor):
     assert through_file(ds)[1] == before
 
 
-def test_the_report_says_what_the_prediction_says(predictor):
+def test_the_report_says_what_the_prediction_says(predictor, tmp_path):
     finding = Finding(test="t", verdict=Verdict.WARN, value=1, low=0, high=1, says="It knows the collections.")
     audit = Audit(date="2026-01-01", data_hash="0" * 64, findings=(finding,))
     flags = (Flag(FlagCode.UNLIKE_TRAINING, declines=False),)
-    prediction = replace(predictor.predict(CHEST), audit=audit, flags=flags)
-    said = texts(structured_report(through_file(chest())[0], prediction))
+    possible = {"prediction_set": (Label.NORMAL, Label.COVID), "interval": (0.125, 0.5)}
+    prediction = replace(predictor.predict(CHEST), audit=audit, flags=flags, **possible)
+    report = structured_report(through_file(chest())[0], prediction)
+    assert "Error" not in verified(save(report, tmp_path / "report.dcm"))
+    said = texts(report)
     certainties = [value for name, value in said if name == "Certainty of Finding"]
     assert certainties == pytest.approx([100 * value for value in prediction.probabilities.values()], abs=0.006)
     name, version = prediction.model.split("@")
@@ -180,6 +184,9 @@ def test_the_report_says_what_the_prediction_says(predictor):
         ("Verdict of the shortcut audit of the model", finding.says),
         ("To know before using the probabilities", "unlike_training 99COVIDCXR"),
         ("To know before using the probabilities", flags[0].text),
+        ("Class that remains possible", "17621005 SCT"),
+        ("Class that remains possible", "840539006 SCT"),
+        ("Interval of the probability of COVID-19", "12.5 % to 50.0 %"),
         ("Comment", DISCLAIMER),
     ):
         assert pair in said
@@ -192,10 +199,7 @@ def test_a_report_without_an_answer_says_why(predictor, tmp_path):
     (report,) = results(through_file(chest())[0], prediction, CHEST)
     assert ("No answer", flag.text) in texts(report)
     assert "Most probable class" not in dict(texts(report))
-    said = subprocess.run(
-        [tool("dciodvfy"), "-new", save(report, tmp_path / "r.dcm")], capture_output=True, text=True, check=False
-    ).stderr
-    assert "Error" not in said
+    assert "Error" not in verified(save(report, tmp_path / "report.dcm"))
 
 
 def test_a_report_is_read_by_highdicom_as_the_template_it_follows(predictor):

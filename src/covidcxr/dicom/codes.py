@@ -31,6 +31,8 @@ QUALITATIVE: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
 SOURCE_IMAGE: Final = Code("121322", "DCM", "Source image for image processing operation")
 """PS3.16 CID 7202."""
 MOST_PROBABLE: Final = Code("most_probable", SCHEME, "Most probable class")
+POSSIBLE: Final = Code("possible", SCHEME, "Class that remains possible")
+INTERVAL: Final = Code("interval", SCHEME, "Interval of the probability of COVID-19")
 NO_ANSWER: Final = Code("no_answer", SCHEME, "No answer")
 AUDIT: Final = Code("audit", SCHEME, "Verdict of the shortcut audit of the model")
 AUDIT_VERDICTS: Final = {

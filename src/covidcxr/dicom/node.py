@@ -25,6 +25,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 from pynetdicom.transport import ThreadedAssociationServer
 
 from covidcxr.dicom.eligibility import SOP_CLASSES, refusal
+from covidcxr.dicom.header import IDENTITY
 from covidcxr.dicom.logs import is_uid, title
 from covidcxr.dicom.queue import Queue, State
 from covidcxr.errors import CovidCxrError
@@ -155,7 +156,7 @@ class Node:
                 request.AffectedSOPClassUID,
                 instance,
             )
-            if not (matches and is_uid(str(ds.StudyInstanceUID)) and is_uid(str(ds.SeriesInstanceUID))):
+            if not (matches and all(is_uid(str(ds.get(k, ""))) for k in IDENTITY)):
                 return self._refuse(event, MISMATCH)
             reason = refusal(ds)
         except Exception:  # whatever pydicom raises on bytes that break the standard

@@ -34,9 +34,11 @@ from covidcxr.dicom.codes import (
     FINDINGS,
     FLAG,
     FLAGS,
+    INTERVAL,
     MOST_PROBABLE,
     NO_ANSWER,
     PERCENT,
+    POSSIBLE,
     QUALITATIVE,
     scheme,
 )
@@ -76,7 +78,8 @@ def structured_report(ds: Dataset, prediction: Prediction) -> Dataset:
     """Say what the model says as a Comprehensive SR by TID 1500 "Measurement Report" (PS3.16).
 
     One measurement group for each class holds its probability in percent; the container of qualitative evaluations
-    holds the most probable class or why there is no answer, the flags, the verdict of the audit and the disclaimer.
+    holds the most probable class or why there is no answer, what remains possible, the interval of the probability of
+    COVID-19, the flags, the verdict of the audit and the disclaimer.
 
     Args:
         ds: The image that was scored, with or without its pixels; it is not changed.
@@ -173,6 +176,11 @@ def _evaluations(prediction: Prediction) -> ContainerContentItem:
         items.append(TextContentItem(NO_ANSWER, prediction.reason or "", contains))
     else:
         items.append(CodeContentItem(MOST_PROBABLE, FINDINGS[prediction.label], contains))
+    for label in prediction.prediction_set or ():
+        items.append(CodeContentItem(POSSIBLE, FINDINGS[label], contains))
+    if prediction.interval:
+        low, high = (100 * end for end in prediction.interval)
+        items.append(TextContentItem(INTERVAL, f"{low:.1f} % to {high:.1f} %", contains))
     for flag in prediction.flags:
         items += [CodeContentItem(FLAG, FLAGS[flag.code], contains), TextContentItem(FLAG, flag.text, contains)]
     verdict = prediction.audit.verdict if prediction.audit else None
