@@ -102,6 +102,16 @@ def test_figures_of_another_model_are_not_passed_off_as_this_ones(predictor):
     assert (foreign in plain(read(shipped))) == (reports()["P5"]["model"] != shipped.model)
 
 
+def test_how_often_the_sets_held_the_true_class_is_told_of_this_model_only(judged, monkeypatch):
+    coverage = {f"coverage_{label}": {"value": 0.87, "low": 0.82, "high": 0.92} for label in judged.artifact.labels}
+    report = {**reports()["P5"], "prediction_sets": {"coverage": 0.85, "metrics": coverage}}
+    words = "the true class was in it for 87.0 % (82.0 to 92.0) of Normal,"
+    monkeypatch.setattr(pages, "reports", lambda: {"P5": report})
+    assert words not in plain(read(judged))
+    report["model"] = judged.model
+    assert words in plain(read(judged))
+
+
 def test_an_installation_without_reports_says_so(predictor, monkeypatch):
     monkeypatch.setattr(pages, "reports", dict)
     assert "The reports are not part of this installation." in plain(read(predictor))
