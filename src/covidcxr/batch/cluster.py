@@ -9,6 +9,9 @@ from numpy.typing import NDArray
 
 from covidcxr.batch.scoring import Done, Job, Scorer
 
+IN_FLIGHT = 2
+"""Shards that an actor has: one it is at, and the next; more would leave actors without any at the end."""
+
 Columns = Mapping[str, NDArray[np.int64]]
 
 
@@ -38,7 +41,7 @@ def score_on_cluster(job: Job, shards: Sequence[int], *, address: str, workers: 
         ray.data.DataContext.get_current().enable_progress_bars = False
         cores = int(ray.cluster_resources()["CPU"])  # type: ignore[no-untyped-call]
         most = min(workers or cores, len(shards))
-        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=most)
+        pool = ray.data.ActorPoolStrategy(size=most, max_tasks_in_flight_per_actor=IN_FLIGHT)
         numbers = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))
         scored = numbers.map_batches(
             ShardActor, fn_constructor_args=(job,), batch_size=1, compute=pool, num_cpus=1, zero_copy_batch=True
