@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from covidcxr.dicom.queue import LONGEST_PAUSE_S, Queue, QueueError, State
+from covidcxr.dicom.queue import LONGEST_PAUSE_S, Queue, QueueError, State, pause_after
 from dicom.conftest import chest
 
 MODEL = "brightness@0"
@@ -123,11 +123,15 @@ def test_pauses_grow_to_a_limit_and_a_pause_holds_nobody_else_up(tmp_path):
     with Queue(tmp_path, MODEL) as queue:
         first, _ = scored(queue, "1.1"), scored(queue, "1.2")
         pauses = [queue.postpone(first, now=1000) for _ in range(12)]
-        assert pauses[:3] == [2, 4, 8]
+        assert pauses[:3] == [1, 2, 4]
         assert pauses[-1] == LONGEST_PAUSE_S
         assert instances(queue.due(now=1001, limit=9)) == ["1.2"]
         assert instances(queue.due(now=1001 + LONGEST_PAUSE_S, limit=9)) == ["1.1", "1.2"]
         assert instances(queue.due(now=1001 + LONGEST_PAUSE_S, limit=1)) == ["1.1"]
+
+
+def test_pauses_hold_for_months():
+    assert [pause_after(failures) for failures in (1, 2, 9, 10, 100_000)] == [1, 2, 256, 300, 300]
 
 
 def test_tries_are_counted_across_starts(tmp_path):

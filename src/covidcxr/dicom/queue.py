@@ -178,7 +178,7 @@ class Queue:
         """Wait twice as long as before until the results of an image are sent again; return the pause in seconds."""
         with self._database.connection_context():
             refusals = int(self._row(job).get().refusals) + 1
-            pause = min(LONGEST_PAUSE_S, 2.0**refusals)
+            pause = pause_after(refusals)
             self._update(job, refusals=refusals, next_try=now + pause)
         return pause
 
@@ -230,6 +230,11 @@ class Queue:
         for path in (*self._received.iterdir(), *self._results.iterdir()):
             if path not in needed:
                 path.unlink()
+
+
+def pause_after(failures: int) -> float:
+    """Return how many seconds to wait after so many failures in a row: 1, 2, 4 ... LONGEST_PAUSE_S."""
+    return min(LONGEST_PAUSE_S, 2.0 ** min(failures - 1, 30))  # days of failures would be too much for a float
 
 
 def _to_job(found: Any) -> Job:  # noqa: ANN401 - peewee has no types

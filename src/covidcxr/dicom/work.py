@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import pydicom
 
 from covidcxr.dicom.eligibility import NO_CHEST, Reason
-from covidcxr.dicom.queue import LONGEST_PAUSE_S, Job, Queue, State
+from covidcxr.dicom.queue import Job, Queue, State, pause_after
 from covidcxr.dicom.results import results
 from covidcxr.images import decode_image
 from covidcxr.predictor import Predictor
@@ -100,7 +100,7 @@ class Sender:
             self._failures = 0
         except PeerError as error:
             self._failures += 1
-            pause = min(LONGEST_PAUSE_S, 2.0 ** (self._failures - 1))
+            pause = pause_after(self._failures)
             self._not_before = time.time() + pause
             logger.warning("results wait: %s; next try in %.0f s", error, pause)
         return True
