@@ -14,8 +14,9 @@ import pytest
 from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation, SecondaryCaptureImageStorage
 from pynetdicom import AE
 
-from covidcxr.dicom.node import LARGEST_PDU, MISMATCH, STATUSES, SUCCESS, Pace
+from covidcxr.dicom.node import LARGEST_PDU, MISMATCH, NO_RESOURCES, STATUSES, SUCCESS, Limits, Node, Pace
 from covidcxr.dicom.peer import StorePeer
+from covidcxr.dicom.queue import Queue, State
 from dicom.conftest import (
     CHEST,
     NAME,
@@ -304,6 +305,40 @@ def test_tls_with_certificates_on_both_sides(certificates, model_file, tmp_path)
 
 
 # Parts.
+
+
+def answers_of(queue, *datasets, limits=None):
+    """Send images to a node in this process that scores nothing; return its answers."""
+    node, entity = Node(queue, "COVIDCXR", limits=limits), AE("MODALITY")
+    entity.add_requested_context(chest().SOPClassUID)
+    association = entity.associate("127.0.0.1", node.start("127.0.0.1", 0), ae_title="COVIDCXR")
+    try:
+        return [association.send_c_store(ds).Status for ds in datasets]
+    finally:
+        association.release()
+        node.stop()
+
+
+def test_senders_are_asked_to_come_again_when_too_many_images_wait(tmp_path):
+    with Queue(tmp_path, "brightness@0") as queue:
+        images = [chest(1), chest(2), chest(1), chest(3)]
+        answered = answers_of(queue, *images, limits=Limits(backlog=2))
+        assert answered == [SUCCESS, SUCCESS, SUCCESS, NO_RESOURCES]  # the third is known
+        assert queue.counts()[State.RECEIVED] == 2
+
+
+def test_what_cannot_be_written_is_not_acknowledged(tmp_path, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(f"no space left for {NAME}")
+
+    with Queue(tmp_path, "brightness@0") as queue:
+        monkeypatch.setattr("covidcxr.dicom.queue.os.fsync", full)
+        assert answers_of(queue, chest()) == [NO_RESOURCES]
+        assert not queue.knows(chest().SOPInstanceUID)
+        assert waiting(tmp_path) == 0
+        monkeypatch.undo()
+        assert answers_of(queue, chest()) == [SUCCESS]
+    assert NAME not in "".join(r.getMessage() for r in caplog.records if r.name.startswith("covidcxr"))
 
 
 def test_pace():

@@ -275,13 +275,17 @@ def _lock(folder: Path) -> IO[bytes]:
 
 
 def _write_synced(path: Path, content: bytes | Dataset) -> Path:
-    with path.open("wb") as file:
-        if isinstance(content, Dataset):
-            content.save_as(file, enforce_file_format=True)
-        else:
-            file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with path.open("wb") as file:
+            if isinstance(content, Dataset):
+                content.save_as(file, enforce_file_format=True)
+            else:
+                file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)  # on a full disk every byte counts, and these are of a patient
+        raise
     return path
 
 
