@@ -149,6 +149,41 @@ def test_a_file_that_is_no_model_is_a_clear_error(tmp_path):
     assert f"Error: Expected a model file in ONNX format. Received {path}" in message
 
 
+def test_the_guard_and_the_log_are_options(model_file, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("a-token-of-some-length\n")
+    options = ("--token-file", str(token), "--rate-limit", "2/minute", "--host", "0.0.0.0", "--log-format", "json")
+    headers = {"Authorization": "Bearer a-token-of-some-length", "X-Request-ID": "seven"}
+    body, log = multipart([("a.png", picture(GREY))]), tmp_path / "log"
+    with serving(model_file, log, *options, "--cors-origin", "https://viewer.example.org") as (_, _, port):
+        assert ask("127.0.0.1", port)[0] == 200
+        assert ask("127.0.0.1", port, path="/v2")[0] == 401
+        assert ask("127.0.0.1", port, path="/v2", headers=headers)[0] == 200
+        assert [ask("127.0.0.1", port, "POST", API, body, headers)[0] for _ in range(3)] == [200, 200, 429]
+    text = log.read_text()
+    assert "Other machines can reach it, with a token and no encryption." in text
+    assert '"request_id": "seven"' in text
+    assert "a-token" not in text
+
+
+def test_the_token_may_come_from_the_environment(model_file, tmp_path):
+    environment = {**os.environ, "COVIDCXR_TOKEN": "a-token-of-some-length"}
+    with serving(model_file, tmp_path / "log", env=environment) as (_, host, port):
+        assert ask(host, port, path="/metrics")[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--rate-limit", "often"), "Expected a rate such as 60/minute. Received often."),
+        (("--cors-origin", "*"), "Expected an origin such as https://example.org. Received *."),
+        (("--token-file", os.devnull), "Expected a token of 16 or more"),
+    ],
+)
+def test_a_guard_that_cannot_be_is_a_clear_error(model_file, options, message):
+    assert message in fails("--model", str(model_file), *options)
+
+
 def test_help_imports_neither_server_nor_model():
     script = (
         "import sys; from covidcxr.cli import cli; cli(['serve', '--help'], standalone_mode=False);"

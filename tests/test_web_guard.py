@@ -1,8 +1,13 @@
 import base64
+import os
 import re
+import shutil
+import threading
 
 import numpy as np
 import pytest
+from playwright.sync_api import sync_playwright
+from werkzeug.serving import make_server
 
 from covidcxr.phantom import radiograph
 from covidcxr.web.app import create_app
@@ -11,7 +16,8 @@ from uploads import MULTIPART, multipart, picture
 
 API = "/api/v1/predictions"
 TOKEN = "a-token-of-some-length"
-BODY = multipart([("a.png", picture(radiograph(np.random.default_rng(0), size=(240, 200))))])
+PNG = picture(radiograph(np.random.default_rng(0), size=(240, 200)))
+BODY = multipart([("a.png", PNG)])
 
 
 def post(client, **options):
@@ -148,3 +154,30 @@ def test_a_guard_that_cannot_be_is_refused(guard, message):
 
 def test_the_token_is_in_no_representation():
     assert TOKEN not in repr(Guard(token=TOKEN))
+
+
+@pytest.mark.slow
+def test_a_browser_that_was_given_the_token_uses_the_page(predictor):
+    """What a person does who is asked for a password: the page's own requests then bring it, too."""
+    path = shutil.which("chromium")
+    if path is None:
+        if os.environ.get("CI"):
+            pytest.fail("Expected chromium on the path. Received none.")
+        pytest.skip("no chromium on the path (Debian package chromium)")
+    server = make_server("127.0.0.1", 0, create_app(predictor, guard=Guard(token=TOKEN)), threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+            address = f"http://127.0.0.1:{server.port}/"
+            page = browser.new_context(http_credentials={"username": "anybody", "password": TOKEN}).new_page()
+            assert page.goto(address).status == 200
+            with page.expect_response(lambda answer: answer.url.endswith("/predictions")) as answered:
+                page.set_input_files("#files", [{"name": "a.png", "mimeType": "", "buffer": PNG}])
+            assert answered.value.status == 200
+            browser.close()
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
