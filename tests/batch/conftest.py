@@ -1,13 +1,14 @@
 """A folder of synthetic radiographs of all kinds, and a store that speaks S3."""
 
 import io
-import os
 import tarfile
 from pathlib import Path
 
+import boto3
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from moto.server import ThreadedMotoServer
 from PIL import Image
 
 from covidcxr.batch.plan import Settings
@@ -71,9 +72,6 @@ def rows(out: Path | str) -> list[dict[str, object]]:
 @pytest.fixture(scope="session")
 def s3():
     """An S3 server on this machine with the empty bucket ``xrays``; gives a client of it."""
-    boto3 = pytest.importorskip("boto3") if not os.environ.get("CI") else __import__("boto3")
-    from moto.server import ThreadedMotoServer
-
     server = ThreadedMotoServer("127.0.0.1", 0)
     server.start()
     host, port = server.get_host_and_port()

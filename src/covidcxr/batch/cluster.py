@@ -8,6 +8,7 @@ import ray
 from numpy.typing import NDArray
 
 from covidcxr.batch.scoring import Done, Job, Scorer
+from covidcxr.batch.storage import BatchError
 
 IN_FLIGHT = 2
 """Shards that an actor has: one it is at, and the next; more would leave actors without any at the end."""
@@ -35,8 +36,14 @@ def score_on_cluster(job: Job, shards: Sequence[int], *, address: str, workers: 
         shards: Numbers in the plan.
         address: As ``ray.init`` takes it, such as ``auto`` or ``10.0.0.1:6379``.
         workers: Actors, with a core each; None for as many as the cluster has cores.
+
+    Raises:
+        BatchError: No cluster there.
     """
-    ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    except (ConnectionError, ValueError) as error:
+        raise BatchError(f"Expected a Ray cluster that can be reached. Received {address}: {error}.") from error
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
         cores = int(ray.cluster_resources()["CPU"])  # type: ignore[no-untyped-call]

@@ -8,12 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
+from typing import TypeVar
 
 from covidcxr.batch.sources import is_archive, is_image_name
 from covidcxr.batch.storage import opened, read
 from covidcxr.images import MAX_BYTES, is_dicom
 from covidcxr.inputs import Input
 
+Found = TypeVar("Found")
 AHEAD = 16
 """Files in memory that nobody has decoded yet, at most."""
 READERS = 8
@@ -48,24 +50,24 @@ def files(items: Sequence[Input]) -> Iterator[File]:
     """Read the files of a shard in their order, a few ahead."""
     if len(items) == 1 and not items[0].error and is_archive(items[0].path):
         members = _members(items[0].path)
-        return _ahead(repeat(partial(next, members, None)), threads=1)
-    return _ahead((partial(_file, item) for item in items), threads=READERS)
+        return ahead(repeat(partial(next, members, None)), threads=1)
+    return ahead(partial(_file, item) for item in items)
 
 
-def _ahead(tasks: Iterable[Callable[[], File | None]], *, threads: int) -> Iterator[File]:
-    """Do tasks in threads, at most AHEAD of them before their results are taken; None is the end."""
-    waiting: deque[Future[File | None]] = deque()
+def ahead(tasks: Iterable[Callable[[], Found | None]], *, threads: int = READERS) -> Iterator[Found]:
+    """Do tasks in threads, at most AHEAD of them before their results are taken, in their order; None is the end."""
+    waiting: deque[Future[Found | None]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for task in tasks:
             waiting.append(pool.submit(task))
             if len(waiting) < AHEAD:
                 continue
-            if (file := waiting.popleft().result()) is None:
+            if (found := waiting.popleft().result()) is None:
                 break
-            yield file
+            yield found
         for future in waiting:
-            if (file := future.result()) is not None:
-                yield file
+            if (found := future.result()) is not None:
+                yield found
 
 
 def _file(item: Input) -> File:

@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 
 from covidcxr.batch.drift import Histogram, drift
 from covidcxr.batch.plan import Plan, part_name, parts_done
+from covidcxr.batch.reading import ahead
 from covidcxr.batch.storage import BatchError, exists, join, parquet, read
 from covidcxr.labels import LABELS
 
@@ -65,13 +67,17 @@ class Totals:
 
 
 def count(out: str, plan: Plan) -> Totals:
-    """Count the rows of all parts, one part in memory at a time."""
+    """Count the rows of all parts, a few parts in memory at a time."""
     totals = Totals()
-    columns = ["path", "member", "label", "flags", "error", *TIMES, *GREYS, *LABELS]
-    for shard in parts_done(out, plan):
-        with parquet(join(out, part_name(shard))) as part:
-            totals.add(part.read([name for name in columns if name in part.schema_arrow.names]))
+    for rows in ahead(partial(_read_part, join(out, part_name(shard))) for shard in parts_done(out, plan)):
+        totals.add(rows)
     return totals
+
+
+def _read_part(name: str) -> pa.Table:
+    columns = ["path", "member", "label", "flags", "error", *TIMES, *GREYS, *LABELS]
+    with parquet(name) as part:
+        return part.read([name for name in columns if name in part.schema_arrow.names])
 
 
 def summarise(
