@@ -25,11 +25,11 @@ reproduce: $(VENV)/everything ## the shipped model and its figures from the raw 
 
 publish: $(VENV)/everything ## ship the model and the figures that `make reproduce` left in OUT
 	cp $(OUT)/default.onnx src/covidcxr/assets/covidcxr.onnx
-	for protocol in P1 P2 P3 P4 P5; do cp $(OUT)/$$protocol/report.json docs/results/$$protocol.json; done
+	for protocol in P1 P2 P3 P4 P5; do cp $(OUT)/$$protocol/report.json src/covidcxr/assets/results/$$protocol.json; done
 	for recipe in classic default; do cp $(OUT)/audit-$$recipe/audit.json docs/results/audit-$$recipe.json; done
 	cp $(OUT)/gate/gate.json docs/results/gate.json
 	$(BIN)/python scripts/write_figures.py
-	$(BIN)/covidcxr card --model src/covidcxr/assets/covidcxr.onnx --reports docs/results --out docs/model-card.md
+	$(BIN)/covidcxr card --model src/covidcxr/assets/covidcxr.onnx --reports src/covidcxr/assets/results --out docs/model-card.md
 	$(BIN)/python scripts/screenshot_page.py
 
 lungs: $(VENV)/everything ## train and ship the network that finds the lungs, with its figures
