@@ -17,6 +17,8 @@ GREY = radiograph(np.random.default_rng(0), size=(480, 400), opacities=[Opacity(
 NORMAL = ("normal.png", picture(GREY))
 BRIGHT = ("bright.jpg", picture(np.maximum(GREY, 160), "JPEG", quality=95))
 RADIOGRAPH = ("plate.dcm", dicom(GREY))
+PATIENCE = 60_000
+"""Milliseconds, for machines that are busy with other things."""
 TEXT = ("<img src=x onerror=alert(1)>.txt", b"no picture")
 
 
@@ -57,11 +59,13 @@ def transfer_of(page, *files):
 
 
 def choose(page, *files):
-    page.set_input_files("#files", [{"name": n, "mimeType": "", "buffer": content} for n, content in files])
+    uploads = [{"name": n, "mimeType": "", "buffer": content} for n, content in files]
+    page.set_input_files("#files", uploads, timeout=PATIENCE)
 
 
 def wait_done(page, count):
-    expect(page.locator("#count")).to_have_text("1 file done" if count == 1 else f"{count} files done")
+    text = "1 file done" if count == 1 else f"{count} files done"
+    expect(page.locator("#count")).to_have_text(text, timeout=PATIENCE)
 
 
 def shown(card):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from page.browsing import BRIGHT, GREY, NORMAL, RADIOGRAPH, TEXT, choose, drop, shown, transfer_of, wait_done
+from page.browsing import BRIGHT, GREY, NORMAL, PATIENCE, RADIOGRAPH, TEXT, choose, drop, shown, transfer_of, wait_done
 from uploads import dicom
 
 pytestmark = pytest.mark.slow
@@ -112,7 +112,7 @@ def test_a_hundred_files_are_sent_two_at_a_time_and_only_pictures_near_the_reade
     page.on("request", lambda call: is_prediction(call) and (under_way.add(call), most.append(len(under_way))))
     page.on("requestfinished", lambda call: under_way.discard(call))
     choose(page, *[(f"{n}.png", NORMAL[1]) for n in range(100)])
-    expect(page.locator("#count")).to_have_text("100 files done", timeout=120_000)
+    expect(page.locator("#count")).to_have_text("100 files done", timeout=5 * PATIENCE)
     assert max(most) == 2
     expect(page.locator(".verdict-class:visible")).to_have_count(100)
     assert page.locator(".thumb canvas").count() == 100

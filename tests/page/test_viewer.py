@@ -224,6 +224,18 @@ def test_two_images_are_compared_side_by_side_and_move_together(page, compared):
     assert view(left) == view(right) == (1, 0, 0)
 
 
+def test_a_phone_shows_both_pictures_at_once(open_page):
+    page = open_page(viewport={"width": 390, "height": 844})
+    choose(page, NORMAL, BRIGHT)
+    wait_done(page, 2)
+    for box in page.locator(".picked").all():
+        box.check()
+    page.get_by_role("button", name="Compare two").click()
+    for stage in page.locator(".pane .stage").all():
+        expect(stage).to_be_in_viewport(ratio=0.95)
+    expect(page.locator(".pane .summary").first).to_have_text(re.compile("Most like Normal"))
+
+
 def test_maps_come_and_go_on_both_sides(compared):
     panes = compared.locator(".pane").all()
     assert np.ptp(shown(panes[1])[..., :3], axis=2).max() > 60
