@@ -1,9 +1,10 @@
-"""Cost per image and memory of ``covidcxr batch``, from a thousand images to a hundred thousand: ``--images``.
+"""Cost per image and memory of ``covidcxr batch``, from a thousand images to a hundred thousand.
 
 Lists that name a few synthetic radiographs again and again, so that no disk has to hold them: a third each PNG, JPEG
-and DICOM of 12 bits, SIDE x SIDE. They are read from memory (the system's page cache); what reading from a disk or a
-store adds is computed in docs/scaling.md. Then processes against threads, in turn. Writes docs/results/batch.json and
-the figures in docs/scaling.md. CPU time counts what the work costs also where others share the cores; seconds do not.
+and DICOM of 12 bits. Those of FULL x FULL pixels say what an image costs, many small ones whether that grows. They are
+read from memory (the system's page cache): docs/scaling.md computes what a disk or a store adds. Then processes against
+threads, in turn. Writes docs/results/batch.json and the figures in docs/scaling.md. CPU time counts what the work costs
+also where others share the cores; seconds do not.
 """
 
 import argparse
@@ -14,7 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,26 +33,28 @@ from tqdm import tqdm
 
 from covidcxr.batch.plan import PLAN, Plan, Settings, make_plan
 from covidcxr.batch.pool import score_here
-from covidcxr.batch.scoring import Job, Scorer
+from covidcxr.batch.scoring import Done, Job, Scorer
 from covidcxr.batch.sources import find
 from covidcxr.batch.summary import count
 from covidcxr.phantom import radiograph
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "batch.json"
-SIDE = 1024
+FULL, SMALL = 1024, 128
+"""Pixels of a side."""
 DISTINCT = 48
-ROUNDS, COMPARED = 5, 128
-"""Of processes against threads, and images of each: eight shards of one size."""
+ROUNDS, COMPARED = 4, 256
+"""Of processes against threads, and images of each: twelve shards."""
 SAMPLING_S = 0.5
 WARM = 0.1
 """Share of a run after which its memory is read for the first time."""
 
 
-def radiographs(folder: Path) -> list[str]:
-    """Draw the distinct images."""
+def radiographs(folder: Path, side: int) -> list[str]:
+    """Draw the distinct images of this size."""
+    folder.mkdir()
     paths = []
     for number in tqdm(range(DISTINCT), desc="drawing", disable=None):
-        grey = radiograph(np.random.default_rng(number), size=(SIDE, SIDE))
+        grey = radiograph(np.random.default_rng(number), size=(side, side))
         path = folder / f"{number:02}.{('png', 'jpg', 'dcm')[number % 3]}"
         if path.suffix == ".dcm":
             dicom(grey.astype(np.uint16) * 16).save_as(path, enforce_file_format=True)
@@ -76,13 +80,14 @@ def dicom(stored: np.ndarray) -> Dataset:
 
 def listed(folder: Path, paths: list[str], images: int) -> Path:
     """Write a list of so many images."""
-    table = folder / f"{images}.parquet"
+    table = folder / f"{Path(paths[0]).parent.name}-{images}.parquet"
     pq.write_table(pa.table({"path": [paths[number % len(paths)] for number in range(images)]}), table)
     return table
 
 
-def measured(table: Path, images: int, workers: int) -> dict[str, Any]:
+def measured(folder: Path, side: int, images: int, workers: int) -> dict[str, Any]:
     """Run the command over a list; sample the memory of all its processes, and take its CPU time."""
+    table = listed(folder, sorted(str(path) for path in (folder / str(side)).iterdir()), images)
     out = table.with_suffix("")
     command = [sys.executable, "-m", "covidcxr", "batch", str(table), "--out", str(out), "--workers", str(workers)]
     before, start, memory = os.times(), time.perf_counter(), []
@@ -99,6 +104,7 @@ def measured(table: Path, images: int, workers: int) -> dict[str, Any]:
     edge = max(len(warm) // 10, 1)
     said = json.loads((out / "summary.json").read_text())
     return {
+        "side": side,
         "images": images,
         "seconds": seconds,
         "images_per_s": images / seconds,
@@ -141,55 +147,55 @@ def memory_mb(pid: int) -> float:
 
 
 def compared(folder: Path, paths: list[str], workers: int) -> dict[str, dict[str, float]]:
-    """Return images per second of processes and of threads, in turn, without their start."""
-    kinds = {"processes": with_processes, "threads": with_threads}
+    """Return images per second of processes and of threads, in turn, without their start. Each goes first in turn."""
+    kinds = {"processes": score_here, "threads": with_threads}
     rates: dict[str, list[float]] = {kind: [] for kind in kinds}
-    table = listed(folder, paths, COMPARED * 2)
+    table = listed(folder, paths, COMPARED)
     for number in tqdm(range(ROUNDS), desc="processes against threads", disable=None):
-        for kind, score in kinds.items():
+        for kind, score in list(kinds.items())[:: -1 if number % 2 else 1]:
             job = Job(out=str(folder / f"{kind}-{number}"), model=None)
             model = job.predictor(threads=1).model
             plan = make_plan(job.out, Settings(sources=(), model=model, maps=None), find([str(table)]))
-            rates[kind].append(score(job, list(range(plan.shards)), workers))
+            rates[kind].append(rate(score(job, list(range(plan.shards)), workers=workers), workers))
     return {kind: summary(found) for kind, found in rates.items()}
 
 
-def with_processes(job: Job, shards: list[int], workers: int) -> float:
-    """Images per second as the command works, from the first shard that is done on."""
-    done = score_here(job, shards, workers=workers)
-    next(done)
-    start = time.perf_counter()
-    return sum(one.images for one in done) / (time.perf_counter() - start)
-
-
-def with_threads(job: Job, shards: list[int], workers: int) -> float:
-    """Images per second of threads that share one model, from the first shard that is done on."""
+def with_threads(job: Job, shards: list[int], *, workers: int) -> Iterator[Done]:
+    """Score shards in threads that share one model."""
     scorer = Scorer(job, job.predictor(threads=1))
     with ThreadPoolExecutor(workers) as pool:
-        done = pool.map(scorer, shards)
+        yield from (future.result() for future in as_completed([pool.submit(scorer, shard) for shard in shards]))
+
+
+def rate(done: Iterator[Done], workers: int) -> float:
+    """Return the images per second of all shards but the first two of each worker, in which it starts."""
+    for _ in range(2 * workers):
         next(done)
-        start = time.perf_counter()
-        return sum(one.images for one in done) / (time.perf_counter() - start)
+    start = time.perf_counter()
+    return sum(one.images for one in done) / (time.perf_counter() - start)
 
 
 def main() -> None:
     """Measure and write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, nargs="+", default=[1000, 100_000])
+    parser.add_argument("--full", type=int, nargs="+", default=[1000, 10_000], help="images of FULL x FULL")
+    parser.add_argument("--small", type=int, nargs="+", default=[1000, 100_000], help="images of SMALL x SMALL")
     options = parser.parse_args()
     workers = len(os.sched_getaffinity(0))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        paths = radiographs(folder)
+        paths = radiographs(folder / str(FULL), FULL)
+        radiographs(folder / str(SMALL), SMALL)
         load = os.getloadavg()[0]
         against = compared(folder, paths, workers)
-        runs = [measured(listed(folder, paths, images), images, workers) for images in options.images]
+        wanted = [(FULL, images) for images in options.full] + [(SMALL, images) for images in options.small]
+        runs = [measured(folder, *one, workers) for one in tqdm(wanted, desc="runs", disable=None)]
         results = {
             "machine": f"{workers} cores, {platform.machine()}, Python {platform.python_version()}",
             "versions": {name: version(name) for name in ("onnxruntime", "pyarrow", "pillow", "pydicom")},
             "workers": workers,
             "load_before": load,
-            "image": {"side": SIDE, "mean_bytes": float(np.mean([Path(path).stat().st_size for path in paths]))},
+            "image_bytes": float(np.mean([Path(path).stat().st_size for path in paths])),
             "images_per_s": against,
             "runs": runs,
         }

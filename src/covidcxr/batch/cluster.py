@@ -46,7 +46,7 @@ def score_on_cluster(job: Job, shards: Sequence[int], *, address: str, workers: 
         raise BatchError(f"Expected a Ray cluster that can be reached. Received {address}: {error}.") from error
     try:
         ray.data.DataContext.get_current().enable_progress_bars = False
-        cores = int(ray.cluster_resources()["CPU"])  # type: ignore[no-untyped-call]
+        cores = int(ray.cluster_resources().get("CPU", 1))  # type: ignore[no-untyped-call]
         most = min(workers or cores, len(shards))
         pool = ray.data.ActorPoolStrategy(size=most, max_tasks_in_flight_per_actor=IN_FLIGHT)
         numbers = ray.data.from_items([{"shard": shard} for shard in shards], override_num_blocks=len(shards))

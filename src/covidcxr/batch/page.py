@@ -17,7 +17,6 @@ figure { display: inline-block; margin: 0 1rem 1rem 0 } figcaption { font-size: 
 """
 """Blue and orange are distinct for colour-blind readers (Okabe and Ito 2008)."""
 QUANTITIES = {"grey_mean": "mean grey value", "grey_spread": "spread of the grey values"}
-CHANGES = {"none": "none", "moved": "moved", "shifted": "shifted: the model sees other images than its reference"}
 
 
 def page(summary: Mapping[str, Any], reference: Mapping[str, Any] | None) -> str:
@@ -55,12 +54,15 @@ def _shares(counts: Mapping[str, int], images: int) -> list[Sequence[str]]:
 def _drift(summary: Mapping[str, Any]) -> str:
     reference = summary["reference"]
     rows = [
-        (_quantity(name), f"{one['index']:.3f}", f"{one['chance']:.3f}", CHANGES[one["change"]])
+        (_quantity(name), f"{one['index']:.3f}", f"{one['chance']:.3f}", one["change"])
         for name, one in summary["drift"].items()
     ]
     about = f"Compared with {reference['images']:,} images: {escape(' '.join(reference['sources']))}."
     header = ("quantity", "population stability index", "by chance up to", "change")
-    return f"<p>{about} Orange line: reference; blue: this batch.</p>" + _table(header, rows)
+    legend = (
+        "Where a quantity has shifted, the model sees other images than its reference. Orange: reference; blue: batch."
+    )
+    return f"<p>{about} {legend}</p>" + _table(header, rows)
 
 
 def _plot(name: str, own: Mapping[str, Any], other: Mapping[str, Any] | None) -> str:
