@@ -12,7 +12,7 @@ import threading
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 
 import pydicom
@@ -115,7 +115,7 @@ class Caller:
 
     def ask(self):
         """Ask for an association; return whether it was accepted."""
-        self.socket.sendall(request())
+        self.send(request())
         return self.receive()[:1] == b"\x02"
 
     def store(self, instance, content):
@@ -125,8 +125,15 @@ class Caller:
         command += element(0x0000, 0x0700, struct.pack("<H", 0)) + element(0x0000, 0x0800, struct.pack("<H", 1))
         command += element(0x0000, 0x1000, instance.encode() + b"\0" * (len(instance) % 2))
         command = element(0x0000, 0x0000, struct.pack("<L", len(command))) + command
-        self.socket.sendall(fragment(3, command) + b"".join(pieces(content)))
+        self.send(fragment(3, command) + b"".join(pieces(content)))
         return self.receive()
+
+    def send(self, data, *, last=False):
+        """Send bytes to a node that may have hung up already."""
+        with suppress(OSError):
+            self.socket.sendall(data)
+            if last:
+                self.socket.shutdown(socket.SHUT_WR)
 
     def receive(self):
         try:
@@ -198,8 +205,7 @@ def fuzz(port, seeds):
             stream = request() if chance.random() < 0.5 else b"".join(pieces(data_set(instance)))
             if stream != request():
                 caller.ask()
-            caller.socket.sendall(mutate(stream, chance))
-            caller.socket.shutdown(socket.SHUT_WR)
+            caller.send(mutate(stream, chance), last=True)
             answered += bool(caller.receive())
     return answered
 
