@@ -21,6 +21,7 @@ COMMANDS = {
     "batch": "covidcxr.cli.batch",
     "serve": "covidcxr.cli.serve",
     "dicom": "covidcxr.cli.dicom",
+    "web": "covidcxr.cli.web",
 }
 """Name of each subcommand to the module whose ``command`` it is."""
 

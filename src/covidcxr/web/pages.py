@@ -66,13 +66,11 @@ def create_pages(predictor: "Predictor", *, max_upload_mb: int) -> Blueprint:
 
     @pages.get("/")
     def page() -> str:
-        return render_template("index.html", max_upload_mb=max_upload_mb, **_settings(predictor))
+        return render_template("index.html", max_upload_mb=max_upload_mb, **page_context(predictor))
 
     @pages.get("/model")
     def model() -> str:
-        from covidcxr.sources import SOURCES  # here: predictions need no collection
-
-        return render_template("model.html", reports=reports(), sources=SOURCES.values())
+        return render_template("model.html", **model_context())
 
     @pages.get("/samples")
     def samples() -> dict[str, Any]:
@@ -111,8 +109,8 @@ def create_pages(predictor: "Predictor", *, max_upload_mb: int) -> Blueprint:
     return pages
 
 
-def _settings(predictor: "Predictor") -> dict[str, Any]:
-    """Return what the scripts of the page know of the model."""
+def page_context(predictor: "Predictor") -> dict[str, Any]:
+    """Return what index.html says of the model to its scripts."""
     from covidcxr.heatmaps import COLOURS, FAINT, FULL  # here: it imports ONNX Runtime, which `serve` loads in workers
 
     artifact = predictor.artifact
@@ -122,6 +120,13 @@ def _settings(predictor: "Predictor") -> dict[str, Any]:
         "columns": {"labels": artifact.labels, "points": points},
         "scripts": sorted(path.name for path in (Path(__file__).parent / "static").glob("*.js")),
     }
+
+
+def model_context() -> dict[str, Any]:
+    """Return what model.html explains beside the model file."""
+    from covidcxr.sources import SOURCES  # here: predictions need no collection
+
+    return {"reports": reports(), "sources": SOURCES.values()}
 
 
 def _samples(gallery: Gallery | None) -> list[dict[str, str]]:

@@ -22,9 +22,13 @@ export async function report(file, { prevalence, signal } = {}) {
   return response.blob();
 }
 
-/** Resolves to {samples, reachable}: the examples that the server has or can fetch. */
+/** Resolves to {samples, note}: the examples that the server has or can fetch, and where they are from. */
 export async function listSamples() {
-  return json(await reach(addresses.samples), "a list of examples");
+  const { samples, reachable } = await json(await reach(addresses.samples), "a list of examples");
+  const note = reachable
+    ? "Published radiographs, fetched by the server from their collection, with their licence and author."
+    : "The server cannot reach the collection of examples, so there is a drawing only. It shows no patient.";
+  return { samples, note };
 }
 
 /** Resolves to the File of an example. */

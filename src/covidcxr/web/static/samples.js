@@ -14,11 +14,9 @@ export function followSamples(add) {
 async function fill(add) {
   note.textContent = "Looking for examples";
   try {
-    const { samples, reachable } = await listSamples();
+    const { samples, note: text } = await listSamples();
     gallery.replaceChildren(...samples.map((sample) => figure(sample, add)));
-    note.textContent = reachable
-      ? "Published radiographs, fetched by the server from their collection, with their licence and author."
-      : "The server cannot reach the collection of examples, so there is a drawing only. It shows no patient.";
+    note.textContent = text;
   } catch (error) {
     note.textContent = error.message;
   }

@@ -1,0 +1,34 @@
+// Image files to grey pixels, by the browser's own decoders; covidcxr.images does it on a server.
+
+const EXPECTED = "Expected a PNG, JPEG, BMP or WebP image of 8 bits";
+const PIXELS = { smallest: 32, most: 64_000_000 }; // as covidcxr.images has them
+
+/** Resolves to {values, width, height}; rejects with a sentence that names the file. */
+export async function decode(file) {
+  const refuse = (reason) => new Error(`${EXPECTED}. Received ${file.name}: ${reason}.`);
+  const start = new Uint8Array(await file.slice(0, 132).arrayBuffer());
+  const at = (place, text) => [...text].every((letter, i) => start[place + i] === letter.charCodeAt(0));
+  if (at(128, "DICM") || (start[1] === 0 && [2, 8].includes(start[0]))) throw refuse("DICOM, which needs a server");
+  if (at(1, "PNG") && start[24] === 16) throw refuse("16 bits, which browsers cut off");
+  // no colour management, and the pixels of transparent places as they are
+  const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" }).catch(() => {
+    throw refuse("the content is none of these");
+  });
+  const { width, height } = bitmap;
+  if (Math.min(width, height) < PIXELS.smallest) throw refuse(`${width} x ${height} pixels, less than 32 x 32`);
+  if (width * height > PIXELS.most) throw refuse(`${width} x ${height} pixels, more than ${PIXELS.most} are not decoded`);
+  const pen = new OffscreenCanvas(width, height).getContext("2d");
+  pen.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return { values: greyOf(pen.getImageData(0, 0, width, height).data), width, height };
+}
+
+/** Luma as Pillow computes it (ITU-R BT.601, 16 bits), transparent places over black. */
+function greyOf(rgba) {
+  const values = new Uint8Array(rgba.length / 4);
+  for (let i = 0; i < values.length; i++) {
+    const luma = (19595 * rgba[4 * i] + 38470 * rgba[4 * i + 1] + 7471 * rgba[4 * i + 2] + 0x8000) >> 16;
+    values[i] = Math.round((luma * rgba[4 * i + 3]) / 255);
+  }
+  return values;
+}
