@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from covidcxr.predictor import Predictor
+from covidcxr.verdict import Audit
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,6 +28,13 @@ def test_an_edited_figure_would_be_noticed():
     assert "%" in text
     edited = text.replace(" % (", " % (1", 1)
     assert script().filled(edited) != edited
+
+
+def test_the_audit_and_the_gate_are_those_of_the_shipped_model():
+    predictor = Predictor.default()
+    assert Audit.from_dict(script().load("docs/results/audit-default.json")["audit"]) == predictor.artifact.audit
+    assert script().load("docs/results/gate.json")["model"] == predictor.model
+    assert len(predictor.artifact.gate) == 5
 
 
 def test_the_figures_are_those_of_the_shipped_model():
