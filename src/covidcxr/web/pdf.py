@@ -155,7 +155,7 @@ class _Page(FPDF):
         )
         if prediction.interval:
             low, high = map(percent, prediction.interval)
-            self.line_of(f"Probability of COVID-19: {low} to {high}.")
+            self.line_of(f"COVID-19 at such a score: {low} to {high}.")
 
     def points(self, prediction: "Prediction", points: "Sequence[OperatingPoint]", prevalence: float) -> None:
         for point in points:
