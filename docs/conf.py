@@ -1,0 +1,61 @@
+"""Sphinx: the site from docs/, the docstrings and the notebooks; see docs/contributing.md for the command."""
+
+import os
+import sys
+from importlib.metadata import version as installed
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))
+
+from site_parts import notebooks  # noqa: E402 - lies beside this file
+
+project = "covidcxr"
+author = "the covidcxr authors"
+project_copyright = "the covidcxr authors, Apache-2.0"
+version = release = installed("covidcxr")
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.apidoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+]
+exclude_patterns = ["_build", "results"]
+suppress_warnings = ["config.cache", "ref.python"]  # two classes may have one name, such as Limits
+
+# Pages: headings get the anchors that GitHub gives them, so that a link works in both places.
+myst_heading_anchors = 4
+myst_enable_extensions = ["colon_fence", "html_image"]
+
+# Notebooks: text and code only, unless COVIDCXR_DOCS_NOTEBOOKS=force asks for their output, which needs the data.
+nb_execution_mode = os.environ.get("COVIDCXR_DOCS_NOTEBOOKS", "off")
+nb_execution_timeout = 600
+nb_execution_raise_on_error = True
+notebooks(DOCS.parent / "notebooks", DOCS / "notebooks")
+
+# Reference: one page a module, from the docstrings.
+apidoc_modules = [
+    {
+        "path": "../src/covidcxr",
+        "destination": "reference",
+        "separate_modules": True,
+        "module_first": True,
+        "automodule_options": {"members", "show-inheritance"},
+    },
+]
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
+napoleon_numpy_docstring = False
+napoleon_attr_annotations = False  # the signature has the types
+napoleon_use_ivar = True  # fields of dataclasses stand once, in the text of their class
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# The page: no font, script or picture from another host, so the site can be read offline.
+html_theme = "furo"
+html_title = "covidcxr"
+html_static_path = ["_static"]
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {"sidebar_hide_name": False}

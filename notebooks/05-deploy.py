@@ -1,0 +1,129 @@
+# %% [markdown]
+# # 5. Deploy
+#
+# A model is used long after its training. The best-known web demonstration of the classic recipe trained on grey values of
+# 0..1 and served 0..255: it ran, and every answer was wrong. How can that be made impossible?
+
+# %%
+import io
+import json
+
+import numpy as np
+from common import WORK, manifest
+from IPython.display import display
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from covidcxr.dicom.results import results
+from covidcxr.export import export
+from covidcxr.heatmaps import overlay
+from covidcxr.images import decode_image, read_image
+from covidcxr.manifest import Split
+from covidcxr.predictor import Predictor
+from covidcxr.recipe import recipe_text
+from covidcxr.training import load_run, train
+from covidcxr.web.app import create_app
+
+records = manifest()
+run, model = WORK / "classic", WORK / "classic.onnx"
+train(records, recipe_text("classic"), run)  # done already if notebook 2 was run
+if not model.exists():
+    export(run, model)
+
+# %% [markdown]
+# ## Export: one file, the whole contract
+#
+# Labels, preprocessing, recipe and the hash of the training data travel inside. The file takes grey bytes; nobody scales
+# anything.
+
+# %%
+predictor = Predictor.load(model)
+artifact = predictor.artifact
+print(artifact.labels, artifact.preprocessing, artifact.data_hash[:12], artifact.intended_use, sep="\n")
+
+# %% [markdown]
+# Does the file say what Keras said? The same picture, both ways.
+
+# %%
+record = next(r for r in records if r.split is Split.TEST and r.source == "covid-chestxray" and r.label == "covid")
+grey = read_image(record.path)
+network, recipe = load_run(run)
+keras_says = float(network.predict_on_batch(recipe.preprocessing(grey)[np.newaxis, ..., np.newaxis])[0, 0])
+file_says = predictor.predict(grey).probabilities[artifact.labels[1]]
+print(f"Keras {keras_says:.6f}, file {file_says:.6f}")
+assert abs(keras_says - file_says) < 1e-5
+
+# %% [markdown]
+# ## The shipped model
+#
+# From here on the model that comes with the package: three classes, a map, intervals, flags, and the audit's verdict.
+
+# %%
+shipped = Predictor.default()
+prediction = shipped.predict(grey)
+print(json.dumps(prediction.to_dict("picture"), indent=1)[:1200])
+if prediction.activation_map:
+    display(overlay(grey, prediction.activation_map, max_side=400))
+
+# %% [markdown]
+# ## The interface
+#
+# The server without a network in between; `covidcxr serve` puts the same application on a port.
+
+# %%
+client = create_app(shipped).test_client()
+upload = {"file": (io.BytesIO(record.path.read_bytes()), record.path.name)}
+response = client.post("/api/v1/predictions", data=upload)
+answer = response.get_json()
+print(response.status_code, list(answer))
+
+# %% [markdown]
+# The page, the command line and Python must agree to the last digit, for all call the same function.
+
+# %%
+first = answer["predictions"][0] if "predictions" in answer else answer
+assert first["probabilities"] == prediction.to_dict("x")["probabilities"]
+broken = client.post("/api/v1/predictions", data={"file": (io.BytesIO(b"not a picture"), "x.png")})
+print("a broken file:", broken.status_code, broken.get_json())
+
+# %% [markdown]
+# ## DICOM
+#
+# Hospitals speak DICOM. The picture as a modality would send it, with an invented name, and the answer as standard objects
+# in the same study: a structured report, a picture of the map, a presentation state.
+
+# %%
+ds = Dataset()
+ds.file_meta = FileMetaDataset()
+ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+ds.SOPClassUID, ds.SOPInstanceUID = ComputedRadiographyImageStorage, generate_uid(entropy_srcs=["image"])
+ds.StudyInstanceUID, ds.SeriesInstanceUID = generate_uid(entropy_srcs=["study"]), generate_uid(entropy_srcs=["series"])
+ds.PatientName, ds.PatientID, ds.PatientBirthDate, ds.PatientSex = "Invented^Irene", "0", "", ""
+ds.StudyDate, ds.StudyTime, ds.StudyID, ds.AccessionNumber, ds.ReferringPhysicianName = (
+    "20260102",
+    "101112",
+    "1",
+    "",
+    "",
+)
+ds.Modality, ds.Manufacturer, ds.BodyPartExamined, ds.ViewPosition = "CR", "nobody", "CHEST", str(record.view)
+ds.SeriesNumber, ds.InstanceNumber, ds.PatientOrientation = 1, 1, ["L", "F"]
+ds.Rows, ds.Columns = grey.shape
+ds.SamplesPerPixel, ds.PhotometricInterpretation, ds.PixelRepresentation = 1, "MONOCHROME2", 0
+ds.BitsAllocated, ds.BitsStored, ds.HighBit = 8, 8, 7
+ds.PixelData = grey.tobytes() + b"\0" * (grey.size % 2)
+buffer = io.BytesIO()
+ds.save_as(buffer, enforce_file_format=True)
+
+received = decode_image(buffer.getvalue(), "image.dcm")
+assert np.array_equal(received, grey), "the same pixels come out of both files"
+for made in results(ds, prediction, grey):
+    print(f"{made.Modality:3} {made.SOPClassUID.name:45} {made.SeriesDescription}")
+    assert made.StudyInstanceUID == ds.StudyInstanceUID
+
+# %% [markdown]
+# ## Questions
+#
+# 1. Which mistakes of deployment does a contract inside the file prevent? Which not?
+# 2. The results name the study's patient. Where may they be sent, where not, and who decides?
+# 3. What would you watch in the first month, if you had to notice that the model no longer fits the pictures it gets?

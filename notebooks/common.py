@@ -1,0 +1,36 @@
+"""What all notebooks need: the manifest of the collections, without the external hospital."""
+
+import os
+from pathlib import Path
+
+from covidcxr.build import build
+from covidcxr.collect import find_collections, write_rejects
+from covidcxr.duplicates import write_duplicates
+from covidcxr.manifest import FRONTAL_VIEWS, Record, read_manifest, write_manifest
+
+HERE = Path(__file__).parent
+DATA = Path(os.environ.get("COVIDCXR_DATA", HERE.parents[1] / "shared" / "data")).resolve()
+WORK = Path(os.environ.get("COVIDCXR_WORK", HERE / "work")).resolve()
+"""For everything that the notebooks make; may be deleted at any time."""
+MANIFEST = WORK / "manifest.csv"
+
+
+def internal_root() -> Path:
+    """Return a folder with links to every collection but the external one, so that nothing can look at that."""
+    root = WORK / "collections"
+    root.mkdir(parents=True, exist_ok=True)
+    for source in find_collections(DATA):
+        link = root / source.folder
+        if not source.external and not link.exists():
+            link.symlink_to(DATA / source.folder, target_is_directory=True)
+    return root
+
+
+def manifest() -> list[Record]:
+    """Return all usable pictures; the first call reads every picture once, which takes minutes."""
+    if not MANIFEST.exists():
+        made = build(internal_root(), views=FRONTAL_VIEWS, seed=0)
+        write_rejects(made.rejects, MANIFEST.with_suffix(".rejects.csv"))
+        write_duplicates(made.duplicates, MANIFEST.with_suffix(".duplicates.csv"))
+        write_manifest(made.records, MANIFEST)
+    return read_manifest(MANIFEST)

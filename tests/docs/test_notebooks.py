@@ -1,0 +1,68 @@
+import os
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+SCRIPTS = sorted(NOTEBOOKS.glob("[0-9]*.py"))
+CELL_S = 1800
+"""A cell on machines whose cores are shared; on two idle ones a whole notebook takes less than 300 s."""
+
+
+@pytest.fixture(scope="session")
+def work(tmp_path_factory):
+    """A folder for what notebooks leave, so that the pictures are read once; ``COVIDCXR_WORK`` keeps it."""
+    return Path(os.environ.get("COVIDCXR_WORK") or tmp_path_factory.mktemp("notebooks"))
+
+
+def execute(script):
+    """Run a notebook from a clean kernel; return it with its output."""
+    notebook = jupytext.read(script)
+    client = NotebookClient(
+        notebook, timeout=CELL_S, kernel_name="python3", resources={"metadata": {"path": str(script.parent)}}
+    )
+    return client.execute()
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:jupyter_client", "ignore::DeprecationWarning:zmq")
+def test_a_notebook_runs_from_a_clean_kernel(script, data_root, work, monkeypatch):
+    monkeypatch.setenv("COVIDCXR_DATA", str(data_root))
+    monkeypatch.setenv("COVIDCXR_WORK", str(work))
+    notebook = execute(script)
+    assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+    assert not (work / "collections" / "actualmed").exists()
+
+
+def test_there_are_five_each_with_two_or_three_questions():
+    assert [script.stem[:2] for script in SCRIPTS] == ["01", "02", "03", "04", "05"]
+    for script in SCRIPTS:
+        last = jupytext.read(script).cells[-1].source
+        assert 2 <= sum(line[:2] in ("1.", "2.", "3.") for line in last.partition("## Questions")[2].splitlines()) <= 3
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_no_output_is_kept(script):
+    assert not any(cell.get("outputs") for cell in jupytext.read(script).cells)
+    assert not script.with_suffix(".ipynb").exists() or "*.ipynb" in (NOTEBOOKS / ".gitignore").read_text("utf-8")
+
+
+def test_the_external_hospital_is_named_only_to_leave_it_out():
+    for path in NOTEBOOKS.glob("*.py"):
+        assert "actualmed" not in path.read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_a_broken_notebook_would_be_noticed(tmp_path):
+    from nbclient.exceptions import CellExecutionError
+
+    script = tmp_path / "01-wrong.py"
+    jupytext.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("assert 1 + 1 == 3")]), script)
+    with pytest.raises(CellExecutionError):
+        execute(script)
