@@ -1,5 +1,9 @@
+from io import BytesIO
+
 import numpy as np
 import pytest
+from pydicom import dcmread
+from pydicom.uid import ComprehensiveSRStorage
 
 from covidcxr.phantom import radiograph
 from covidcxr.predictor import Predictor
@@ -63,3 +67,27 @@ def test_models_that_look_for_no_lungs_give_null(client):
 
 def test_an_image_that_the_model_declines_has_no_lungs(lung_client):
     assert ask(lung_client, picture(np.full((90, 90), 90, np.uint8)), "lungs").json[0]["lungs"] is None
+
+
+UIDS = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.4", "SOPInstanceUID": "1.2.3.4.5"}
+
+
+def report(client, data):
+    body = multipart([("file", data)], [])
+    return client.post("/api/v1/report.dcm", data=body, content_type=MULTIPART)
+
+
+def test_a_dicom_image_gets_a_structured_report_of_its_study(client):
+    answer = report(client, dicom(GREY, PatientName="Roe^Jane", **PATIENT, **UIDS))
+    ds = dcmread(BytesIO(answer.data))
+    assert (answer.status_code, answer.mimetype) == (200, "application/dicom")
+    assert (ds.SOPClassUID, ds.PatientID, ds.StudyInstanceUID) == (ComprehensiveSRStorage, "Roe-17", "1.2.3")
+    assert ds.SOPInstanceUID != "1.2.3.4.5"
+
+
+def test_what_cannot_have_a_report_is_told(client, monkeypatch):
+    assert "Expected a DICOM image" in report(client, picture(GREY)).json["detail"]
+    broken = report(client, dicom(GREY)[:400])
+    assert broken.status_code == 422
+    monkeypatch.setattr("covidcxr.web.reports.has_dicom", lambda: False)
+    assert report(client, PLATE).status_code == 501

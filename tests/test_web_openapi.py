@@ -57,7 +57,7 @@ def test_the_description_is_valid_openapi(app):
 
 def test_every_route_of_the_interfaces_is_described(app):
     described = describe(app)["paths"]
-    views = ("api.", "inference.", "health.", "docs.openapi")
+    views = ("api.", "reports.", "inference.", "health.", "docs.openapi")
     rules = [rule.rule for rule in app.url_map.iter_rules() if rule.endpoint.startswith(views)]
     assert set(described) >= {rule.replace("<", "{").replace(">", "}") for rule in rules}
     names = [operation["operationId"] for methods in described.values() for operation in methods.values()]

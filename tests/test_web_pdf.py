@@ -31,7 +31,7 @@ def judged(model_file, path, sentences):
 
 def test_everything_about_an_image_stands_on_one_page(model_file, tmp_path):
     predictor = judged(model_file, tmp_path / "m.onnx", 3)
-    pdf = render_pdf(GREY, predictor, "plate.png", 0.2)
+    pdf = render_pdf(GREY, predictor.predict(GREY), predictor.artifact, "plate.png", 0.2)
     text = text_of(pdf)
     prediction = predictor.predict(GREY)
     for expected in (
@@ -55,14 +55,15 @@ def test_everything_about_an_image_stands_on_one_page(model_file, tmp_path):
 
 
 def test_what_has_no_room_is_left_out_and_the_page_says_so(model_file, tmp_path):
-    text = text_of(render_pdf(GREY, judged(model_file, tmp_path / "m.onnx", 60), "plate.png", 0.05))
+    predictor = judged(model_file, tmp_path / "m.onnx", 60)
+    text = text_of(render_pdf(GREY, predictor.predict(GREY), predictor.artifact, "plate.png", 0.05))
     assert "Sentence 0 of the audit" in text
     assert "Sentence 59" not in text
     assert "Some sentences had no room on this page." in text
 
 
 def test_an_image_that_the_model_declines_says_why_and_shows_no_bars(predictor):
-    pdf = render_pdf(FLAT, predictor, "flat.png", 0.05)
+    pdf = render_pdf(FLAT, predictor.predict(FLAT), predictor.artifact, "flat.png", 0.05)
     text = text_of(pdf)
     assert "The model declines to answer Because the image is uniform" in text
     assert "threshold" not in text
@@ -71,7 +72,8 @@ def test_an_image_that_the_model_declines_says_why_and_shows_no_bars(predictor):
 
 @pytest.mark.parametrize("shape", [(100, 900), (900, 100)])
 def test_pictures_of_any_shape_fit(predictor, shape):
-    text_of(render_pdf(radiograph(np.random.default_rng(0), size=shape), predictor, "x" * 400 + "żółć.png", 0.05))
+    grey = radiograph(np.random.default_rng(0), size=shape)
+    text_of(render_pdf(grey, predictor.predict(grey), predictor.artifact, "x" * 400 + "żółć.png", 0.05))
 
 
 @pytest.fixture(scope="module")

@@ -55,7 +55,9 @@ def open_page(browser, address):
 def is_expected(line):
     """Tell the browser's own lines about refused uploads, files gone, and these tests' looks at the canvas."""
     expected = ("willReadFrequently", "ERR_FILE_NOT_FOUND")
-    return line.location["url"].endswith(("/predictions", "/report.pdf")) or any(part in line.text for part in expected)
+    return line.location["url"].endswith(("/predictions", "/report.pdf", "/report.dcm")) or any(
+        part in line.text for part in expected
+    )
 
 
 @pytest.fixture

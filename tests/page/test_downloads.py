@@ -1,7 +1,9 @@
 import csv
+import io
 import json
 import re
 
+import pydicom
 import pytest
 from playwright.sync_api import expect
 
@@ -9,10 +11,12 @@ from covidcxr.cli import cli
 from covidcxr.images import decode_image
 from page.browsing import BRIGHT, GREY, NORMAL, RADIOGRAPH, TEXT, choose, wait_done
 from pdf_text import text_of
-from uploads import picture
+from uploads import dicom, picture
 
 pytestmark = pytest.mark.slow
 FLAT = "flat.png"
+UIDS = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.4", "SOPInstanceUID": "1.2.3.4.5"}
+PLATE = ("plate.dcm", dicom(GREY, PatientID="Roe-17", **UIDS))
 
 
 def saved(page, button):
@@ -73,6 +77,22 @@ def test_the_pdf_is_one_page_made_of_the_file_sent_again(page):
     text = text_of(content)
     assert "plate.dcm" in text
     assert "where 20.0 % of people have COVID-19" in text
+
+
+def test_a_dicom_file_gives_a_structured_report_to_those_who_ask_for_the_patient(page):
+    choose(page, PLATE)
+    wait_done(page, 1)
+    button = page.get_by_role("button", name="DICOM SR")
+    expect(button).to_be_hidden()
+    page.get_by_role("button", name="Clear").click()
+    page.locator("#patient").check()
+    choose(page, PLATE, NORMAL)
+    wait_done(page, 2)
+    expect(button).to_have_count(1)
+    name, content = saved(page, button)
+    assert name == "covidcxr-plate.dcm"
+    ds = pydicom.dcmread(io.BytesIO(content))
+    assert (ds.Modality, ds.PatientID, ds.StudyInstanceUID) == ("SR", "Roe-17", "1.2.3")
 
 
 def test_a_pdf_that_cannot_be_made_says_why(page):

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pydicom
-from dicomanonymizer.dicomfields_selector import (  # type: ignore[import-untyped]
+from dicomanonymizer.dicomfields_selector import (
     dicom_anonymization_database_selector,
 )
 from pydicom.dataelem import DataElement

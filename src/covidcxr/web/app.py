@@ -14,6 +14,7 @@ from covidcxr.web.health import Readiness, create_health
 from covidcxr.web.inference import create_inference
 from covidcxr.web.metrics import Metrics
 from covidcxr.web.pages import create_pages
+from covidcxr.web.reports import create_reports
 from covidcxr.web.rules import LazyRule
 from covidcxr.web.scorer import Scorer
 
@@ -103,6 +104,7 @@ def create_app(
     readiness = Readiness(predictor, board)
     access_log.install(app, addresses=log_addresses)  # first: it gives each request its id
     app.register_blueprint(create_pages(predictor, max_upload_mb=max_upload_mb))
+    app.register_blueprint(create_reports(scorer))
     app.register_blueprint(create_api(scorer, max_files=max_files))
     app.register_blueprint(create_inference(scorer, readiness, max_images=max_files))
     app.register_blueprint(create_health(predictor.model, readiness))

@@ -29,6 +29,7 @@ header `{HEADER}`: the request's own, if it is well-formed, or a new one.
 """
 TAGS = {
     "predictions": "Images to probabilities.",
+    "reports": "One image on a page, or as a DICOM report.",
     "model": "What is known about the model.",
     "inference": "The same predictions by the Open Inference Protocol, version 2.",
     "operation": "For those who run the server.",

@@ -1,24 +1,20 @@
-"""What a person sees in the browser: the page, the explanation of the model, examples, and the report as a PDF."""
+"""What a person sees in the browser: the page, the explanation of the model, and examples."""
 
 import os
-from io import BytesIO
 from pathlib import Path
-from threading import BoundedSemaphore
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from flask import Blueprint, abort, current_app, render_template, request, url_for
+from flask import Blueprint, abort, current_app, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from covidcxr import DISCLAIMER, __version__
-from covidcxr.errors import DownloadError, ImageError
-from covidcxr.images import decode_image
+from covidcxr.errors import DownloadError
 from covidcxr.web.figures import reports
+from covidcxr.web.reports import has_dicom
 from covidcxr.web.samples import BASE, DRAWN, Gallery, draw
 from covidcxr.web.wording import CLASS_NAMES, VERDICTS
 
 if TYPE_CHECKING:
-    from werkzeug.datastructures import FileStorage
-
     from covidcxr.predictor import Predictor
 
 AGAINST = {"below": (0, 114, 178), "above": (213, 94, 0)}
@@ -26,8 +22,6 @@ AGAINST = {"below": (0, 114, 178), "above": (213, 94, 0)}
 SAMPLES_URL = "COVIDCXR_SAMPLES_URL"
 """Variable of the environment, and key of the application's configuration: the folder on the web, or on a mirror, that
 holds the examples; empty for a server that fetches nothing and has the drawing only."""
-PREVALENCES = (0.001, 0.5)
-"""Shares of people with COVID-19 that the page's slider allows."""
 KEPT = "public, max-age=86400"
 """Cache-Control of the examples: they are the same for everybody."""
 
@@ -40,14 +34,11 @@ def create_pages(predictor: "Predictor", *, max_upload_mb: int) -> Blueprint:
     ``GET /model``                what is known of the model, and what each number on the page means
     ``GET /samples``              ``samples``: the examples that can be had; ``reachable``: the collection is
     ``GET /samples/NAME``         an example, PNG or JPEG; 404 unknown, 502 not to be had
-    ``POST /api/v1/report.pdf``   one page about the image in the field ``file``, with predictive values at
-                                  ``prevalence``; errors as the predictions have them
     ============================  ==========================================================================
     """
     pages = Blueprint("pages", __name__)
     pages.record_once(lambda state: state.app.config.setdefault(SAMPLES_URL, os.environ.get(SAMPLES_URL, BASE)))
     galleries: dict[str, Gallery] = {}
-    slot = BoundedSemaphore()  # reports are rare: one at a time bounds the memory
 
     def gallery() -> Gallery | None:
         base = current_app.config[SAMPLES_URL]
@@ -91,21 +82,6 @@ def create_pages(predictor: "Predictor", *, max_upload_mb: int) -> Blueprint:
             abort(502, str(error))
         return data, {"Content-Type": media_type, "Cache-Control": KEPT}
 
-    @pages.post("/api/v1/report.pdf")
-    def report() -> ResponseReturnValue:
-        from covidcxr.web.pdf import render_pdf  # here: fpdf2 takes longer to import than an image to score
-
-        upload, prevalence = _report_fields()
-        data = cast(BytesIO, upload.stream).getvalue()
-        upload.close()
-        with slot:
-            try:
-                grey = decode_image(data, upload.filename or "")
-            except ImageError as error:
-                abort(422, str(error))
-            pdf = render_pdf(grey, predictor, upload.filename or "", prevalence)
-        return pdf, {"Content-Type": "application/pdf"}
-
     return pages
 
 
@@ -116,6 +92,7 @@ def page_context(predictor: "Predictor") -> dict[str, Any]:
     artifact = predictor.artifact
     points = [point.name for point in artifact.operating_points]
     return {
+        "has_dicom": has_dicom(),
         "map_style": {"colours": COLOURS, "faint": FAINT, "full": FULL, "against": AGAINST},
         "columns": {"labels": artifact.labels, "points": points},
         "scripts": sorted(path.name for path in (Path(__file__).parent / "static").glob("*.js")),
@@ -151,14 +128,3 @@ def _samples(gallery: Gallery | None) -> list[dict[str, str]]:
         "picture": url_for("pages.sample", name=DRAWN),
     }
     return [*published, drawing]
-
-
-def _report_fields() -> "tuple[FileStorage, float]":
-    low, high = PREVALENCES
-    upload = request.files.get("file")
-    if upload is None or not upload.filename:
-        abort(400, "Expected an image in the field 'file'. Received none.")
-    prevalence = request.form.get("prevalence", type=float)
-    if prevalence is None or not low <= prevalence <= high:
-        abort(400, f"Expected a prevalence of {low} to {high}. Received {request.form.get('prevalence')!r}.")
-    return upload, prevalence

@@ -14,9 +14,10 @@ from covidcxr.images import Grey
 from covidcxr.web.wording import CLASS_NAMES, VERDICTS, percent
 
 if TYPE_CHECKING:
-    from covidcxr.artifact import OperatingPoint
+    from covidcxr.artifact import Artifact, OperatingPoint
+    from covidcxr.conformal import Conformal
     from covidcxr.labels import Label
-    from covidcxr.predictor import Prediction, Predictor
+    from covidcxr.predictor import Prediction
 
 MARGIN = 15.0
 """Millimetres, as all lengths here."""
@@ -36,24 +37,24 @@ LONGEST_NAME = 90
 """Characters of a file name."""
 
 
-def render_pdf(grey: Grey, predictor: "Predictor", name: str, prevalence: float) -> bytes:
-    """Score an image and return the page about it.
+def render_pdf(grey: Grey, prediction: "Prediction", artifact: "Artifact", name: str, prevalence: float) -> bytes:
+    """Return the page about an image.
 
     Args:
         grey: uint8, shape (height, width).
-        predictor: The loaded model.
+        prediction: What the model says of it.
+        artifact: What the model's file says about itself.
         name: File name to show.
         prevalence: Share of people with COVID-19 for the predictive values, above 0, below 1.
     """
-    prediction = predictor.predict(grey)
     page = _Page(format="A4")
     page.head(name)
     page.pictures(grey, prediction)
     page.verdict(prediction)
     if not prediction.abstained:
         page.bars(prediction)
-        page.sureness(prediction, predictor)
-        page.points(prediction, predictor.artifact.operating_points, prevalence)
+        page.sureness(prediction, artifact.conformal)
+        page.points(prediction, artifact.operating_points, prevalence)
     page.notes(prediction)
     page.audit(prediction)
     page.foot(prediction)
@@ -144,8 +145,7 @@ class _Page(FPDF):
             self.cell(18, LINE + 1, percent(share), align="R", new_x=XPos.LMARGIN, new_y=YPos.NEXT)
         self.ln(1.5)
 
-    def sureness(self, prediction: "Prediction", predictor: "Predictor") -> None:
-        conformal = predictor.artifact.conformal
+    def sureness(self, prediction: "Prediction", conformal: "Conformal | None") -> None:
         if conformal is None or prediction.prediction_set is None:
             return
         names = " or ".join(CLASS_NAMES[label] for label in prediction.prediction_set) or "none of the classes"

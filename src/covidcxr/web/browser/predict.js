@@ -19,10 +19,10 @@ export async function predict(file, { signal } = {}) {
   return decide(settings, file.name, grey, await turn);
 }
 
-/** The page offers no PDF, which a server makes. */
-export function report() {
-  return Promise.reject(new Error("Expected a server to make the PDF. Received none."));
-}
+/** The page offers no reports, which a server makes. */
+export const reportsDicom = false;
+export const pdf = () => Promise.reject(new Error("Expected a server to make the report. Received none."));
+export const dicom = pdf;
 
 /** Resolves to {samples, note}: the drawing alone. */
 export async function listSamples() {

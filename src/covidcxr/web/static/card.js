@@ -1,8 +1,8 @@
 // One image: its picture, its state, and what the model says of it.
-import { saveJson, savePdf } from "./downloads.js";
+import { saveDicom, saveJson, savePdf } from "./downloads.js";
 import { follow, followButtons } from "./gestures.js";
 import { opposition, ramp } from "./heat.js";
-import { predict } from "./predict.js";
+import { predict, reportsDicom } from "./predict.js";
 import { item, percent } from "./text.js";
 import { Viewer } from "./viewer.js";
 
@@ -91,6 +91,7 @@ export class Card extends EventTarget {
     });
     this.find(".save-json").addEventListener("click", () => saveJson([this]));
     this.find(".save-pdf").addEventListener("click", () => savePdf(this));
+    this.find(".save-dicom").addEventListener("click", () => saveDicom(this));
   }
 
   #followWindow() {
@@ -155,6 +156,7 @@ export class Card extends EventTarget {
       this.find(`.patient [data-keyword=${keyword}]`).textContent = value || "not stated";
     }
     this.find(".patient").hidden = false;
+    this.find(".save-dicom").hidden = !reportsDicom; // it names the patient, whom the user asked to see
   }
 
   /** Say which classes remain possible and how wide the probability of COVID-19 is, in models that know. */

@@ -1,6 +1,6 @@
 // Results as files: made in the browser but for the PDF.
 import { prevalence } from "./prevalence.js";
-import { report } from "./predict.js";
+import { dicom, pdf } from "./predict.js";
 
 const results = document.getElementById("results");
 const EXTRAS = ["activation_map", "lungs", "patient", "preview"]; // of the page, not of a result
@@ -26,12 +26,21 @@ export function saveCsv(cards) {
 }
 
 /** Save the one-page PDF, which the server makes of the file, sent again: it kept nothing of it. */
-export async function savePdf(card) {
-  const [button, problem] = [card.find(".save-pdf"), card.find(".pdf-error")];
+export function savePdf(card) {
+  return saveReport(card, ".save-pdf", "pdf", () => pdf(card.file, prevalence()));
+}
+
+/** Save the DICOM structured report, made in the same way. */
+export function saveDicom(card) {
+  return saveReport(card, ".save-dicom", "dcm", () => dicom(card.file));
+}
+
+async function saveReport(card, selector, suffix, make) {
+  const [button, problem] = [card.find(selector), card.find(".report-error")];
   button.disabled = true;
   problem.textContent = "";
   try {
-    save(await report(card.file, { prevalence: prevalence() }), `${stem([card])}.pdf`);
+    save(await make(), `${stem([card])}.${suffix}`);
   } catch (error) {
     problem.textContent = error.message;
   } finally {

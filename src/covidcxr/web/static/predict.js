@@ -16,9 +16,21 @@ export async function predict(file, { include = [], signal } = {}) {
 }
 
 /** Resolves to a Blob: the one-page PDF about one image file, with predictive values at a share of people 0..1. */
-export async function report(file, { prevalence, signal } = {}) {
-  const response = await send(addresses.report, form(file, { prevalence }), signal);
-  if (!response.ok) await json(response, "a PDF");
+export function pdf(file, prevalence) {
+  return report(addresses.pdf, form(file, { prevalence }));
+}
+
+/** Whether there are structured reports: not every server makes them. */
+export const reportsDicom = Boolean(addresses.dicom);
+
+/** Resolves to a Blob: the structured report about one DICOM file, which names its patient. */
+export function dicom(file) {
+  return report(addresses.dicom, form(file, {}));
+}
+
+async function report(address, body) {
+  const response = await send(address, body);
+  if (!response.ok) await json(response, "a report");
   return response.blob();
 }
 
