@@ -1,0 +1,61 @@
+"""Wheel and source archive in a folder, byte for byte the same for the same commit and ``SOURCE_DATE_EPOCH``.
+
+``python -m build`` makes a wheel that is reproducible and a source archive that is not: it holds the time at which it
+was made. That one is packed anew.
+"""
+
+import argparse
+import gzip
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+EARLIEST = 315532800
+"""1980-01-01, the first day that a zip file, hence a wheel, can name; seconds since 1970."""
+
+
+def build(source: Path, out: Path, epoch: int) -> list[Path]:
+    """Build both archives.
+
+    Args:
+        source: Root of the repository.
+        out: Folder for them.
+        epoch: Time that all files get, in seconds since 1970, at least EARLIEST.
+
+    Returns:
+        The wheel and the source archive.
+    """
+    environment = os.environ | {"SOURCE_DATE_EPOCH": str(epoch)}
+    subprocess.run([sys.executable, "-m", "build", "--outdir", out, source], env=environment, check=True)
+    (archive,), (wheel,) = out.glob("*.tar.gz"), out.glob("*.whl")
+    archive.write_bytes(repacked(archive.read_bytes(), epoch))
+    return [wheel, archive]
+
+
+def repacked(archive: bytes, epoch: int) -> bytes:
+    """Return a ``.tar.gz`` with the same files, sorted, of one time, of nobody, and readable by all."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(archive)) as old, tarfile.open(fileobj=packed, mode="w") as new:
+        for member in sorted(old.getmembers(), key=lambda member: member.name):
+            member.mtime, member.uid, member.gid, member.uname, member.gname = epoch, 0, 0, "", ""
+            member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+            member.pax_headers = {}
+            new.addfile(member, old.extractfile(member) if member.isfile() else None)
+    return gzip.compress(packed.getvalue(), mtime=epoch)
+
+
+def main() -> None:
+    """Build into ``dist/`` or the folder given."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("dist"), help="folder for the archives, made if missing")
+    arguments = parser.parse_args()
+    epoch = max(EARLIEST, int(os.environ.get("SOURCE_DATE_EPOCH", EARLIEST)))
+    for path in build(Path(__file__).parents[1], arguments.out, epoch):
+        print(path)
+
+
+if __name__ == "__main__":
+    main()
