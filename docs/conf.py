@@ -5,10 +5,12 @@ import sys
 from importlib.metadata import version as installed
 from pathlib import Path
 
+from sphinx.application import Sphinx
+
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
 
-from site_parts import notebooks  # noqa: E402 - lies beside this file
+from site_parts import notebooks, without_folder_links  # noqa: E402 - lies beside this file
 
 project = "covidcxr"
 author = "the covidcxr authors"
@@ -59,3 +61,8 @@ html_static_path = ["_static"]
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {"sidebar_hide_name": False}
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.connect("source-read", without_folder_links)

@@ -1,8 +1,12 @@
 """What the site is made of beside its pages."""
 
+import re
 from pathlib import Path
+from typing import Any
 
 import jupytext
+
+FOLDER_LINK = re.compile(r"\[([^\]]+)\]\((\.\./[^)#]+)\)")
 
 
 def notebooks(source: Path, out: Path) -> list[Path]:
@@ -25,3 +29,17 @@ def notebooks(source: Path, out: Path) -> list[Path]:
         written.append(out / f"{script.stem}.ipynb")
         jupytext.write(notebook, written[-1])
     return written
+
+
+def without_folder_links(app: Any, _: str, source: list[str]) -> None:  # noqa: ANN401 - of Sphinx
+    """Make plain text of links to folders of the repository, which a site of pages cannot show.
+
+    Args:
+        app: Sphinx.
+        source: The text of the page, changed in place.
+    """
+
+    def plain(link: re.Match[str]) -> str:
+        return link[1] if (Path(app.srcdir) / link[2]).is_dir() else link[0]
+
+    source[0] = FOLDER_LINK.sub(plain, source[0])
