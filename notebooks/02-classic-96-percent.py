@@ -2,13 +2,14 @@
 # # 2. The classic 96 %
 #
 # In spring 2020 a recipe went around the world: take the COVID-19 pictures of one collection and as many healthy ones of
-# another, train a small network for ten epochs, report 96 % accuracy. Here it is. Is the figure real?
+# another, train a small network for ten epochs, report 96 % accuracy. Here it is, on pictures of 96 instead of 224 pixels
+# a side so that it is done in a minute or two; `covidcxr train --recipe classic` is the whole. Is the figure real?
 
 # %%
 from collections import Counter
 
 import pandas as pd
-from common import WORK, manifest
+from common import CLASSIC, WORK, manifest
 from IPython.display import Image, display
 
 from covidcxr import metrics
@@ -16,15 +17,14 @@ from covidcxr.evaluation import PUBLISHED_P1
 from covidcxr.export import export
 from covidcxr.metrics import estimate
 from covidcxr.predictor import Predictor
-from covidcxr.recipe import parse_recipe, recipe_text
+from covidcxr.recipe import parse_recipe
 from covidcxr.report import plots
 from covidcxr.scoring import score
 from covidcxr.selection import split_parts
 from covidcxr.training import train
 
 records = manifest()
-text = recipe_text("classic")
-print(text)
+print(CLASSIC)
 
 # %% [markdown]
 # ## Who takes part
@@ -32,7 +32,7 @@ print(text)
 # Four fifths of the patients train, one fifth tests. Nobody is in both.
 
 # %%
-parts = split_parts(records, parse_recipe(text, "classic"))
+parts = split_parts(records, parse_recipe(CLASSIC, "classic"))
 for name, part in (("training", parts.train), ("test", parts.test)):
     print(name, dict(Counter((r.source, str(r.label)) for r in part)))
 
@@ -44,7 +44,7 @@ for name, part in (("training", parts.train), ("test", parts.test)):
 
 # %%
 run, model = WORK / "classic", WORK / "classic.onnx"
-train(records, text, run)
+train(records, CLASSIC, run)
 if not model.exists():
     export(run, model)
 display(Image(run / "curves.png"))

@@ -6,7 +6,7 @@
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from common import WORK, manifest
+from common import CLASSIC, WORK, manifest
 from IPython.display import Image, display
 
 from covidcxr import metrics
@@ -18,16 +18,15 @@ from covidcxr.export import export
 from covidcxr.manifest import GROWN_UP
 from covidcxr.metrics import estimate, mean_of
 from covidcxr.predictor import Predictor
-from covidcxr.recipe import parse_recipe, recipe_text
+from covidcxr.recipe import parse_recipe
 from covidcxr.scoring import score
 from covidcxr.selection import split_parts
 from covidcxr.training import train
 
 records = manifest()
-text = recipe_text("classic")
-parts = split_parts(records, parse_recipe(text, "classic"))
+parts = split_parts(records, parse_recipe(CLASSIC, "classic"))
 run, model = WORK / "classic", WORK / "classic.onnx"
-train(records, text, run)  # done already if notebook 2 was run
+train(records, CLASSIC, run)  # done already if notebook 2 was run
 if not model.exists():
     export(run, model)
 predictor = Predictor.load(model)

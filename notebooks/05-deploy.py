@@ -9,7 +9,7 @@ import io
 import json
 
 import numpy as np
-from common import WORK, manifest
+from common import CLASSIC, WORK, manifest
 from IPython.display import display
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -20,13 +20,12 @@ from covidcxr.heatmaps import overlay
 from covidcxr.images import decode_image, read_image
 from covidcxr.manifest import Split
 from covidcxr.predictor import Predictor
-from covidcxr.recipe import recipe_text
 from covidcxr.training import load_run, train
 from covidcxr.web.app import create_app
 
 records = manifest()
 run, model = WORK / "classic", WORK / "classic.onnx"
-train(records, recipe_text("classic"), run)  # done already if notebook 2 was run
+train(records, CLASSIC, run)  # done already if notebook 2 was run
 if not model.exists():
     export(run, model)
 

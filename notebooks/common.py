@@ -7,12 +7,15 @@ from covidcxr.build import build
 from covidcxr.collect import find_collections, write_rejects
 from covidcxr.duplicates import write_duplicates
 from covidcxr.manifest import FRONTAL_VIEWS, Record, read_manifest, write_manifest
+from covidcxr.recipe import recipe_text
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("COVIDCXR_DATA", HERE.parents[1] / "shared" / "data")).resolve()
 WORK = Path(os.environ.get("COVIDCXR_WORK", HERE / "work")).resolve()
 """For everything that the notebooks make; may be deleted at any time."""
 MANIFEST = WORK / "manifest.csv"
+CLASSIC = recipe_text("classic").replace("size = 224", "size = 96")
+"""The classic recipe on pictures of 96 pixels a side instead of 224, which takes a fifth of the time."""
 
 
 def internal_root() -> Path:
