@@ -29,7 +29,7 @@ from covidcxr.manifest import Split
 from covidcxr.metrics import estimate
 from covidcxr.models import build
 
-PER_CELL = 120
+PER_CELL = 100
 """Pictures of one origin and class at most, so that no collection outweighs the others and the cell ends soon."""
 
 records = fold(manifest(), Pair("covid-chestxray", "nih"))

@@ -74,14 +74,13 @@ client = create_app(shipped).test_client()
 upload = {"file": (io.BytesIO(record.path.read_bytes()), record.path.name)}
 response = client.post("/api/v1/predictions", data=upload)
 answer = response.get_json()
-print(response.status_code, list(answer))
+print(response.status_code, list(answer[0]))
 
 # %% [markdown]
 # The page, the command line and Python must agree to the last digit, for all call the same function.
 
 # %%
-first = answer["predictions"][0] if "predictions" in answer else answer
-assert first["probabilities"] == prediction.to_dict("x")["probabilities"]
+assert answer[0]["probabilities"] == prediction.to_dict("x")["probabilities"]
 broken = client.post("/api/v1/predictions", data={"file": (io.BytesIO(b"not a picture"), "x.png")})
 print("a broken file:", broken.status_code, broken.get_json())
 
