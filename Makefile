@@ -8,7 +8,7 @@ PORT ?= 8000
 DATA ?= ../shared/data
 OUT ?= reproduced
 
-.PHONY: run test reproduce publish lungs bench bench-training docs lock clean
+.PHONY: run test reproduce publish lungs bench bench-batch bench-load bench-training docs lock clean
 
 run: $(VENV)/serving ## start the web app with the model that comes with the package
 	$(BIN)/covidcxr serve --host $(HOST) --port $(PORT)
@@ -37,6 +37,12 @@ lungs: $(VENV)/everything ## train and ship the network that finds the lungs, wi
 	cp $(OUT)/lungs/lungs.onnx src/covidcxr/assets/lungs.onnx
 	cp $(OUT)/lungs/lungs.weights.h5 src/covidcxr/models/lungs.weights.h5
 	cp $(OUT)/lungs/report.json docs/results/lungs.json
+
+bench-batch: $(VENV)/everything ## cost and memory of very many images
+	$(BIN)/python benchmarks/batch.py
+
+bench-load: $(VENV)/everything ## the server under load
+	$(BIN)/python benchmarks/load.py
 
 bench: $(VENV)/everything ## speed and size against the classic deployment
 	$(BIN)/python benchmarks/run.py

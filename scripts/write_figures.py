@@ -4,14 +4,14 @@ They come from the reports in src/covidcxr/assets/results, from docs/results and
 block between ``<!-- figures: NAME -->`` and ``<!-- end -->`` is replaced by the table of that name. Nobody types one.
 """
 
-import json
 import re
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[1]
+import speed_tables
+from tables import ROOT, load, percent, ratio, share, table
+
 PAGES = (
     "README.md",
     "docs/performance.md",
@@ -19,6 +19,7 @@ PAGES = (
     "docs/experiments.md",
     "docs/audit.md",
     "docs/gate.md",
+    "docs/scaling.md",
 )
 P3_SUMMARY = {"**mean of the six**": "mean_auroc", "**worst of the six**": "worst_auroc"}
 TARGETS = (
@@ -39,31 +40,9 @@ EXPERIMENTS = ("baseline", "classifier", "layer", "place", "preprocessing", "evi
 BLOCK = re.compile(r"(<!-- figures: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def load(name: str) -> dict[str, Any]:
-    """Read a result file below the project's folder."""
-    content: dict[str, Any] = json.loads((ROOT / name).read_text("utf-8"))
-    return content
-
-
 def packaged(name: str) -> dict[str, Any]:
     """Read the report of a protocol, which comes with the package."""
     return load(f"src/covidcxr/assets/results/{name}.json")
-
-
-def percent(e: dict[str, float]) -> str:
-    """Format an estimate with its interval."""
-    return f"{100 * e['value']:.1f} % ({100 * e['low']:.1f} to {100 * e['high']:.1f})"
-
-
-def share(e: dict[str, float]) -> str:
-    """Format an estimate between 0 and 1 with its interval."""
-    return f"{e['value']:.3f} ({e['low']:.3f} to {e['high']:.3f})"
-
-
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """Return a Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
 
 
 def classic_and_controls() -> str:
@@ -157,7 +136,7 @@ def targets() -> str:
     names = ("shipped network, ONNX Runtime", "EfficientNet-Lite0 at 224 px, ONNX Runtime")
     ours, plain = (alone[name]["median"] for name in names)
     verdict = "reached" if ours <= SLOWEST * plain else f"missed by {ours / plain - SLOWEST:.1f}x"
-    rows.append(["one image against EfficientNet-Lite0", f"at most {SLOWEST}x", _ratio(ours, plain), verdict])
+    rows.append(["one image against EfficientNet-Lite0", f"at most {SLOWEST}x", ratio(ours, plain), verdict])
     return table(["figure", "target", "measured (95 % interval)", ""], rows)
 
 
@@ -205,75 +184,6 @@ def _candidates(group: str) -> list[dict[str, Any]]:
     groups = {found["name"]: found["candidates"] for found in load("docs/results/experiments.json")["groups"]}
     candidates: list[dict[str, Any]] = groups[group]
     return candidates
-
-
-def speed() -> str:
-    """The deployments against each other."""
-    results = load("benchmarks/results.json")
-    classic, ours = results["deployments"]["classic"], results["deployments"]["covidcxr"]
-    names = {
-        "cold_start_s": ("cold start to the first prediction over HTTP", "s"),
-        "peak_mb": ("peak memory, all processes", "MB"),
-        "warm_request_ms": ("warm request, one image, over HTTP", "ms"),
-    }
-    rows = [
-        [
-            text,
-            _spread(classic[key], unit),
-            _spread(ours[key], unit),
-            _ratio(classic[key]["median"], ours[key]["median"]),
-        ]
-        for key, (text, unit) in names.items()
-    ]
-    size = results["install_mb"]
-    rows.append(
-        [
-            "serving install",
-            f"{size['classic']:.0f} MB",
-            f"{size['covidcxr']:.0f} MB",
-            _ratio(size["classic"], size["covidcxr"]),
-        ]
-    )
-    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    return (
-        table(["", "classic deployment", "covidcxr", "ratio"], rows)
-        + f"\nMedian (smallest to largest) of {ours['cold_start_s']['n']} starts of each in turn; "
-        f"{results['picture']}; {results['machine']}; {versions}.\n"
-    )
-
-
-def imports() -> str:
-    """What of the cold start is not ours to save."""
-    found = load("benchmarks/results.json")
-    return f"On this machine that takes {_spread(found['imports_s'], 's')}.\n"
-
-
-def networks() -> str:
-    """The networks alone."""
-    found = load("benchmarks/results.json")["network_ms"]
-    ours = found["shipped network, ONNX Runtime"]["median"]
-    rows = [[name, _spread(e, "ms"), _ratio(e["median"], ours)] for name, e in found.items()]
-    return table(["one image, network alone", "time", "against the shipped network"], rows)
-
-
-def training() -> str:
-    """The network alone against the whole training pipeline."""
-    if not (ROOT / "benchmarks/training.json").exists():
-        return "Not measured yet.\n"
-    found = load("benchmarks/training.json")
-    verdict = "reached" if found["ratio"]["median"] >= found["target"] else "missed"
-    rows = [
-        ["network alone, one batch in memory", _spread(found["network_images_per_s"], "images/s")],
-        ["whole pipeline", _spread(found["pipeline_images_per_s"], "images/s")],
-        [f"ratio (target at least {found['target']:.2f}: {verdict})", _spread(found["ratio"], "").replace("  ", " ")],
-    ]
-    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
-    return (
-        table(["training step", "median (smallest to largest)"], rows)
-        + f"\nRecipe `{found['recipe']}`, learning from `{found['trainable']}` on, batches of {found['batch_size']}; "
-        f"{found['ratio']['n']} rounds of {found['images']} synthetic radiographs, the two in turn; "
-        f"{found['machine']}; {versions}.\n"
-    )
 
 
 def audit() -> str:
@@ -339,15 +249,6 @@ def _audited(report: dict[str, Any], test: dict[str, Any]) -> str:
     return f"{test['verdict']}: {share(found[0])}" if found else test["verdict"]
 
 
-def _spread(e: dict[str, float], unit: str) -> str:
-    digits = 2 if e["median"] < 10 else 0
-    return f"{e['median']:.{digits}f} {unit} ({e['min']:.{digits}f} to {e['max']:.{digits}f})"
-
-
-def _ratio(theirs: float, ours: float) -> str:
-    return f"{theirs / ours:.1f}x"
-
-
 TABLES: dict[str, Callable[[], str]] = {
     "classic-and-controls": classic_and_controls,
     "three-classes": three_classes,
@@ -357,10 +258,13 @@ TABLES: dict[str, Callable[[], str]] = {
     "by-source": by_source,
     **{f"experiments-{group}": partial(experiments, group) for group in EXPERIMENTS},
     "experiments-by-pair": experiments_by_pair,
-    "speed": speed,
-    "imports": imports,
-    "networks": networks,
-    "training": training,
+    "speed": speed_tables.speed,
+    "imports": speed_tables.imports,
+    "networks": speed_tables.networks,
+    "training": speed_tables.training,
+    "under-load": speed_tables.under_load,
+    "batch": speed_tables.batch,
+    "batch-plan": speed_tables.batch_plan,
     "audit": audit,
     "gate": gate,
 }

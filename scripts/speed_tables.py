@@ -1,0 +1,166 @@
+"""Tables of speed, memory and size, from the JSON files in benchmarks and docs/results."""
+
+from tables import ROOT, load, ratio, spread, table
+
+PLAN_IMAGES, PLAN_NODES, PLAN_CORES = 10_000_000, 100, 16
+"""The plan of docs/scaling.md: images, machines, cores of each."""
+LIST_S, LISTED = 0.1, 1000
+"""What a store takes to list so many objects: one request after the other."""
+
+
+def speed() -> str:
+    """The deployments against each other."""
+    results = load("benchmarks/results.json")
+    classic, ours = results["deployments"]["classic"], results["deployments"]["covidcxr"]
+    names = {
+        "cold_start_s": ("cold start to the first prediction over HTTP", "s"),
+        "peak_mb": ("peak memory, all processes", "MB"),
+        "warm_request_ms": ("warm request, one image, over HTTP", "ms"),
+    }
+    rows = [
+        [
+            text,
+            spread(classic[key], unit),
+            spread(ours[key], unit),
+            ratio(classic[key]["median"], ours[key]["median"]),
+        ]
+        for key, (text, unit) in names.items()
+    ]
+    size = results["install_mb"]
+    rows.append(
+        [
+            "serving install",
+            f"{size['classic']:.0f} MB",
+            f"{size['covidcxr']:.0f} MB",
+            ratio(size["classic"], size["covidcxr"]),
+        ]
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
+    return (
+        table(["", "classic deployment", "covidcxr", "ratio"], rows)
+        + f"\nMedian (smallest to largest) of {ours['cold_start_s']['n']} starts of each in turn; "
+        f"{results['picture']}; {results['machine']}; {versions}.\n"
+    )
+
+
+def imports() -> str:
+    """What of the cold start is not ours to save."""
+    found = load("benchmarks/results.json")
+    return f"On this machine that takes {spread(found['imports_s'], 's')}.\n"
+
+
+def networks() -> str:
+    """The networks alone."""
+    found = load("benchmarks/results.json")["network_ms"]
+    ours = found["shipped network, ONNX Runtime"]["median"]
+    rows = [[name, spread(e, "ms"), ratio(e["median"], ours)] for name, e in found.items()]
+    return table(["one image, network alone", "time", "against the shipped network"], rows)
+
+
+def training() -> str:
+    """The network alone against the whole training pipeline."""
+    if not (ROOT / "benchmarks/training.json").exists():
+        return "Not measured yet.\n"
+    found = load("benchmarks/training.json")
+    verdict = "reached" if found["ratio"]["median"] >= found["target"] else "missed"
+    rows = [
+        ["network alone, one batch in memory", spread(found["network_images_per_s"], "images/s")],
+        ["whole pipeline", spread(found["pipeline_images_per_s"], "images/s")],
+        [f"ratio (target at least {found['target']:.2f}: {verdict})", spread(found["ratio"], "").replace("  ", " ")],
+    ]
+    versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
+    return (
+        table(["training step", "median (smallest to largest)"], rows)
+        + f"\nRecipe `{found['recipe']}`, learning from `{found['trainable']}` on, batches of {found['batch_size']}; "
+        f"{found['ratio']['n']} rounds of {found['images']} synthetic radiographs, the two in turn; "
+        f"{found['machine']}; {versions}.\n"
+    )
+
+
+def under_load() -> str:
+    """The server under load, against the classic deployment and against a loop without HTTP."""
+    if not (ROOT / "benchmarks/load.json").exists():
+        return "Not measured yet.\n"
+    found = load("benchmarks/load.json")
+    classic, ours = found["deployments"]["classic"], found["deployments"]["covidcxr"]
+    rows = [
+        [
+            f"requests a second, {clients} client{'s' if clients > 1 else ''}",
+            spread(classic[f"per_s_{clients}"], ""),
+            spread(ours[f"per_s_{clients}"], ""),
+            ratio(ours[f"per_s_{clients}"]["median"], classic[f"per_s_{clients}"]["median"]),
+        ]
+        for clients in (1, 8)
+    ]
+    rows.append(["pictures a second in a loop without HTTP", "", spread(found["loop_per_s"], ""), ""])
+    many, single = found["many"], ours["p50_ms"]["median"]
+    share_of_loop = many["per_s"] / found["loop_per_s"]["median"]
+    return (
+        table(["", "classic deployment", "covidcxr", "ratio"], rows)
+        + f"\n{many['clients']} clients for {many['seconds']:.0f} s: {many['errors']} errors, "
+        f"{many['per_s']:.1f} requests a second ({100 * share_of_loop:.0f} % of the loop), 95 % answered within {many['p95_ms']:.0f} ms "
+        f"({many['p95_ms'] / single:.0f} times the {single:.1f} ms of a single request). "
+        f"Median (smallest to largest) of {ours['per_s_1']['n']} rounds; the client, wrk, runs on the same cores; synthetic radiograph of 1024 x 1024; "
+        f"{found['machine']}.\n"
+    )
+
+
+def batch() -> str:
+    """What an image costs in a batch, and whether that or the memory grows with the images."""
+    report = load("docs/results/batch.json")
+    rows = [
+        [
+            f"{run['images']:,} of {run['side']} x {run['side']}",
+            f"{run['cpu_ms_per_image']:.1f} ms",
+            f"{run['images_per_s']:.1f}",
+            " + ".join(f"{run['ms_per_image'][name]:.1f}" for name in ("read_ms", "decode_ms", "predict_ms")),
+            f"{run['memory_mb']['after_a_tenth']:.0f}, {run['memory_mb']['at_the_end']:.0f} MB",
+        ]
+        for run in report["runs"]
+    ]
+    header = ["images", "CPU time of one", "a second", "read + decode + predict, ms", "memory after a tenth, at end"]
+    kinds = ", ".join(f"{kind} {spread(e, 'images a second')}" for kind, e in report["images_per_s"].items())
+    versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
+    about = (
+        f"Synthetic radiographs, a third each PNG, JPEG and DICOM; {report['workers']} workers; {report['machine']}; "
+        f"{versions}. CPU time and memory are those of all processes, their start included. The load was "
+        f"{report['load_before']:.1f} before; where the seconds are more than the CPU time of all cores, others were "
+        f"at work. Processes against threads, in turn: {kinds}."
+    )
+    return table(header, rows) + f"\n{about}\n"
+
+
+def batch_plan() -> str:
+    """Ten million images on a hundred machines, from what one image costs here."""
+    report = load("docs/results/batch.json")
+    most = max(report["runs"], key=lambda run: run["images"])
+    run = max((run for run in report["runs"] if run["side"] == 1024), key=lambda run: run["images"])
+    seconds = PLAN_IMAGES * run["cpu_ms_per_image"] / 1000 / (PLAN_NODES * PLAN_CORES)
+    terabytes = PLAN_IMAGES * report["image_bytes"] / 1e12
+    rows = [
+        ["listing a bucket, one process", _duration(PLAN_IMAGES / LISTED * LIST_S)],
+        ["plan from a list, one process", _duration(PLAN_IMAGES * most["plan_us_per_image"] / 1e6)],
+        [f"scoring, {PLAN_NODES} machines of {PLAN_CORES} cores", _duration(seconds)],
+        ["rate of one machine", f"{PLAN_CORES * 1000 / run['cpu_ms_per_image']:,.0f} images a second"],
+        ["reading that each machine needs for it", f"{terabytes * 1e6 / seconds / PLAN_NODES:,.0f} MB/s"],
+        [
+            "reading that all need",
+            f"{terabytes * 1e3 / seconds:,.1f} GB/s, {PLAN_IMAGES / seconds:,.0f} files a second",
+        ],
+        ["the same from one file server of 1 GB/s", _duration(terabytes * 1e3)],
+        ["summary, one process", _duration(PLAN_IMAGES * most["summary_us_per_image"] / 1e6)],
+        ["images", f"{terabytes:.1f} TB"],
+        ["parts", f"{PLAN_IMAGES * most['row_bytes'] / 1e9:.1f} GB in about {PLAN_IMAGES // 512:,} files"],
+        ["plan", f"{PLAN_IMAGES * most['plan_bytes'] / 1e6:,.0f} MB"],
+    ]
+    return (
+        table(["what", "expected"], rows) + f"\nComputed from {run['cpu_ms_per_image']:.1f} ms of CPU time an image of "
+        f"{run['side']} x {run['side']} pixels, as measured above, on cores like these; a store is taken to list "
+        f"{LISTED} objects in {LIST_S:g} s. Nobody has run this.\n"
+    )
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 7200:
+        return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
