@@ -65,7 +65,7 @@ $(VENV)/serving: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/everything: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) -c constraints.txt -e '.[train,web,dicom,batch,dev]'
+	$(PIP) -c constraints.txt -e '.[train,web,dicom,batch,docs,dev]'
 	touch $@ $(VENV)/serving
 
 clean:
