@@ -99,7 +99,8 @@ def under_load() -> str:
         table(["", "classic deployment", "covidcxr", "ratio"], rows)
         + f"\n{many['clients']} clients for {many['seconds']:.0f} s: {many['errors']} errors, "
         f"{many['per_s']:.1f} requests a second ({100 * share_of_loop:.0f} % of the loop), "
-        f"95 % answered within {many['p95_ms']:.0f} ms ({many['p95_ms'] / single:.0f} times the {single:.1f} ms of a single request). "
+        f"95 % answered within {many['p95_ms']:.0f} ms "
+        f"({many['p95_ms'] / single:.0f} times the {single:.1f} ms of a single request). "
         f"Median (smallest to largest) of {ours['per_s_1']['n']} rounds; the client, wrk, runs on the same cores; "
         f"synthetic radiograph of 1024 x 1024; {found['machine']}.\n"
     )
