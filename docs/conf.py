@@ -57,7 +57,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # The page: no font, script or picture from another host, so the site can be read offline.
 html_theme = "furo"
 html_title = "covidcxr"
-html_static_path = ["_static"]
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {"sidebar_hide_name": False}

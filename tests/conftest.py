@@ -2,7 +2,9 @@
 
 import hashlib
 import os
+import shutil
 import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
 
 from covidcxr.artifact import ACTIVATION_MAP, INPUT, LUNGS, PROBABILITIES, Artifact, OperatingPoint, PointName
 from covidcxr.images import Preprocessing
@@ -19,6 +22,8 @@ from covidcxr.labels import LABELS, Label
 from covidcxr.manifest import Record, Split, View
 from covidcxr.phantom import Opacity, radiograph
 from covidcxr.predictor import Predictor
+
+BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 
 def pytest_configure() -> None:
@@ -210,3 +215,17 @@ def robust_recipe(**changes: object) -> str:
     values = {"labels": LABELS, "architecture": "lung_pooled", "size": 64, "phases": "PHASES"}
     settings = "{ within = 1.0, opacities = 10.0, contrast = 0.5, inverse_regularisation = 0.01 }"
     return small_recipe(**values | changes).replace("phases = [PHASES]", f"robust_head = {settings}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests of a process, which can run one Playwright only."""
+    path = shutil.which("chromium")
+    if path is None:
+        if os.environ.get("CI"):
+            pytest.fail("Expected chromium on the path. Received none.")
+        pytest.skip("no chromium on the path (Debian package chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=BROWSER)
+        yield browser
+        browser.close()

@@ -1,15 +1,11 @@
-import os
-import shutil
 import threading
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import expect
 from werkzeug.serving import make_server
 
 from covidcxr import DISCLAIMER
 from covidcxr.web.app import create_app
-
-BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 
 @pytest.fixture
@@ -33,34 +29,27 @@ def test_the_page_holds_no_script_of_its_own(client):
 
 
 @pytest.mark.slow
-def test_the_page_shows_the_interfaces_under_the_strict_policy(predictor):
+def test_the_page_shows_the_interfaces_under_the_strict_policy(predictor, browser):
     """A browser tells of whatever its Content-Security-Policy forbids, and of every request to another host."""
-    path = shutil.which("chromium")
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail("Expected chromium on the path. Received none.")
-        pytest.skip("no chromium on the path (Debian package chromium)")
     server = make_server("127.0.0.1", 0, create_app(predictor), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     address, problems = f"http://127.0.0.1:{server.port}/", []
     try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=path, args=BROWSER)
-            page = browser.new_page()
-            page.on("console", lambda line: problems.append(line.text))
-            page.on("pageerror", lambda error: problems.append(str(error)))
-            page.on("request", lambda call: call.url.startswith((address, "data:")) or problems.append(call.url))
-            page.goto(address + "api/v1/docs")
-            expect(page.get_by_text(DISCLAIMER).first).to_be_visible()
-            operation = page.locator("#operations-predictions-predictions")
-            operation.locator(".opblock-summary-control").click()
-            expect(operation.get_by_text("Score one or more images").first).to_be_visible()
-            page.locator("#operations-operation-readyz .opblock-summary-control").click()
-            page.locator("#operations-operation-readyz").get_by_role("button", name="Try it out").click()
-            page.locator("#operations-operation-readyz").get_by_role("button", name="Execute").click()
-            expect(page.locator("#operations-operation-readyz .live-responses-table")).to_contain_text(predictor.model)
-            browser.close()
+        page = browser.new_page()
+        page.on("console", lambda line: problems.append(line.text))
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda call: call.url.startswith((address, "data:")) or problems.append(call.url))
+        page.goto(address + "api/v1/docs")
+        expect(page.get_by_text(DISCLAIMER).first).to_be_visible()
+        operation = page.locator("#operations-predictions-predictions")
+        operation.locator(".opblock-summary-control").click()
+        expect(operation.get_by_text("Score one or more images").first).to_be_visible()
+        page.locator("#operations-operation-readyz .opblock-summary-control").click()
+        page.locator("#operations-operation-readyz").get_by_role("button", name="Try it out").click()
+        page.locator("#operations-operation-readyz").get_by_role("button", name="Execute").click()
+        expect(page.locator("#operations-operation-readyz .live-responses-table")).to_contain_text(predictor.model)
+        page.close()
     finally:
         server.shutdown()
         thread.join()

@@ -1,12 +1,9 @@
 import base64
-import os
 import re
-import shutil
 import threading
 
 import numpy as np
 import pytest
-from playwright.sync_api import sync_playwright
 from werkzeug.serving import make_server
 
 from covidcxr.phantom import radiograph
@@ -157,26 +154,18 @@ def test_the_token_is_in_no_representation():
 
 
 @pytest.mark.slow
-def test_a_browser_that_was_given_the_token_uses_the_page(predictor):
+def test_a_browser_that_was_given_the_token_uses_the_page(predictor, browser):
     """What a person does who is asked for a password: the page's own requests then bring it, too."""
-    path = shutil.which("chromium")
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail("Expected chromium on the path. Received none.")
-        pytest.skip("no chromium on the path (Debian package chromium)")
     server = make_server("127.0.0.1", 0, create_app(predictor, guard=Guard(token=TOKEN)), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-            address = f"http://127.0.0.1:{server.port}/"
-            page = browser.new_context(http_credentials={"username": "anybody", "password": TOKEN}).new_page()
-            assert page.goto(address).status == 200
-            with page.expect_response(lambda answer: answer.url.endswith("/predictions")) as answered:
-                page.set_input_files("#files", [{"name": "a.png", "mimeType": "", "buffer": PNG}])
-            assert answered.value.status == 200
-            browser.close()
+        address = f"http://127.0.0.1:{server.port}/"
+        page = browser.new_context(http_credentials={"username": "anybody", "password": TOKEN}).new_page()
+        assert page.goto(address).status == 200
+        with page.expect_response(lambda answer: answer.url.endswith("/predictions")) as answered:
+            page.set_input_files("#files", [{"name": "a.png", "mimeType": "", "buffer": PNG}])
+        assert answered.value.status == 200
     finally:
         server.shutdown()
         thread.join()

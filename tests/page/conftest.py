@@ -1,26 +1,7 @@
-import os
-import shutil
-
 import pytest
-from playwright.sync_api import sync_playwright
 
 from covidcxr.predictor import Predictor
 from page.browsing import serving
-
-BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-
-
-@pytest.fixture(scope="session")
-def browser():
-    path = shutil.which("chromium")
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail("Expected chromium on the path. Received none.")
-        pytest.skip("no chromium on the path (Debian package chromium)")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=BROWSER)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
