@@ -1,4 +1,4 @@
-"""``covidcxr serve`` as a process, for the tests that need a real connection."""
+"""``covidcxr serve`` as a process, or an application in this one, for the tests that need a real connection."""
 
 import http.client
 import json
@@ -10,10 +10,26 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+from werkzeug.serving import make_server
+
 from covidcxr import DISCLAIMER
 from uploads import MULTIPART
 
 SERVE = (Path(sys.executable).with_name("covidcxr"), "serve", "--port", "0")
+
+
+@contextmanager
+def hosting(app):
+    """Serve an application on a free port until the end of the block; yields its address."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 @contextmanager

@@ -1,11 +1,9 @@
-import threading
-
 import pytest
 from playwright.sync_api import expect
-from werkzeug.serving import make_server
 
 from covidcxr import DISCLAIMER
 from covidcxr.web.app import create_app
+from serving import hosting
 
 
 @pytest.fixture
@@ -31,11 +29,8 @@ def test_the_page_holds_no_script_of_its_own(client):
 @pytest.mark.slow
 def test_the_page_shows_the_interfaces_under_the_strict_policy(predictor, browser):
     """A browser tells of whatever its Content-Security-Policy forbids, and of every request to another host."""
-    server = make_server("127.0.0.1", 0, create_app(predictor), threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    address, problems = f"http://127.0.0.1:{server.port}/", []
-    try:
+    problems = []
+    with hosting(create_app(predictor)) as address:
         page = browser.new_page()
         page.on("console", lambda line: problems.append(line.text))
         page.on("pageerror", lambda error: problems.append(str(error)))
@@ -50,8 +45,4 @@ def test_the_page_shows_the_interfaces_under_the_strict_policy(predictor, browse
         page.locator("#operations-operation-readyz").get_by_role("button", name="Execute").click()
         expect(page.locator("#operations-operation-readyz .live-responses-table")).to_contain_text(predictor.model)
         page.close()
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
     assert problems == []

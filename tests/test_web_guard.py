@@ -1,14 +1,13 @@
 import base64
 import re
-import threading
 
 import numpy as np
 import pytest
-from werkzeug.serving import make_server
 
 from covidcxr.phantom import radiograph
 from covidcxr.web.app import create_app
 from covidcxr.web.guard import Guard
+from serving import hosting
 from uploads import MULTIPART, multipart, picture
 
 API = "/api/v1/predictions"
@@ -156,17 +155,13 @@ def test_the_token_is_in_no_representation():
 @pytest.mark.slow
 def test_a_browser_that_was_given_the_token_uses_the_page(predictor, browser):
     """What a person does who is asked for a password: the page's own requests then bring it, too."""
-    server = make_server("127.0.0.1", 0, create_app(predictor, guard=Guard(token=TOKEN)), threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        address = f"http://127.0.0.1:{server.port}/"
-        page = browser.new_context(http_credentials={"username": "anybody", "password": TOKEN}).new_page()
+    credentials = {"username": "anybody", "password": TOKEN}
+    with (
+        hosting(create_app(predictor, guard=Guard(token=TOKEN))) as address,
+        browser.new_context(http_credentials=credentials) as context,
+    ):
+        page = context.new_page()
         assert page.goto(address).status == 200
         with page.expect_response(lambda answer: answer.url.endswith("/predictions")) as answered:
             page.set_input_files("#files", [{"name": "a.png", "mimeType": "", "buffer": PNG}])
         assert answered.value.status == 200
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

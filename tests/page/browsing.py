@@ -1,16 +1,15 @@
 """What the tests of the page do in the browser."""
 
 import base64
-import threading
 from contextlib import contextmanager
 
 import numpy as np
 from playwright.sync_api import expect
-from werkzeug.serving import make_server
 
 from covidcxr.phantom import Opacity, radiograph
 from covidcxr.web.app import create_app
 from covidcxr.web.pages import SAMPLES_URL
+from serving import hosting
 from uploads import dicom, picture
 
 GREY = radiograph(np.random.default_rng(0), size=(480, 400), opacities=[Opacity(x=0.3, y=0.5, radius=0.1)])
@@ -27,13 +26,8 @@ def serving(predictor, samples_url=""):
     """Serve the page; yields its address. The server fetches examples from ``samples_url`` only."""
     app = create_app(predictor, max_upload_mb=4)
     app.config[SAMPLES_URL] = samples_url
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.port}/"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with hosting(app) as address:
+        yield address
 
 
 def drop(page, *files):

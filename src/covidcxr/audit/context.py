@@ -32,6 +32,8 @@ LONGEST_SIDE = 640
 """Pixels. Larger pictures are shrunk once, since each is changed in many ways; networks see a third of that."""
 RESAMPLES = 1000
 SEED = 0
+NO_MAP = "the model gives no map"
+"""Why tests of the map do not apply to some models."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import rankdata
 
-from covidcxr.audit.context import Context, Limits, Result, finding, mean_of
+from covidcxr.audit.context import NO_MAP, Context, Limits, Result, finding, mean_of
 from covidcxr.audit.pictures import bars, curves
 from covidcxr.images import Grey
 from covidcxr.lung_masks import Box
@@ -19,7 +19,6 @@ SANE = Limits(passes=0.5, fails=0.8)
 STEPS = np.linspace(0, 1, 9)
 SHARES = (0.1, 0.5, 1.0)
 """Of the weight arrays, from the output down."""
-NO_MAP = "the model gives no map"
 
 
 def deletion_insertion(context: Context) -> Result:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from covidcxr.audit.context import Context, Limits, Result, column_auroc, finding, measured
+from covidcxr.audit.context import NO_MAP, Context, Limits, Result, column_auroc, finding, measured
 from covidcxr.audit.pictures import bars
 from covidcxr.images import Grey
 from covidcxr.lung_masks import Mask
@@ -83,7 +83,7 @@ def map_in_lungs(context: Context) -> Result:
     }
     maps = context.outputs.maps
     if maps is None:
-        return Result(**about, reason="the model gives no map")
+        return Result(**about, reason=NO_MAP)
     inside, area = _shares(maps, context)
     usable = np.isfinite(inside) & (area > 0)
     if not usable.any():
