@@ -163,6 +163,12 @@ def installed_mb(*names: str) -> float:
     return sum(sizes) / 1e6
 
 
+def serving_needs() -> list[str]:
+    """Return what ``pip install covidcxr[web]`` asks for, as its metadata say it."""
+    needs = distribution("covidcxr").requires or []
+    return [need for need in needs if "extra ==" not in need or re.search(r"extra == .web.", need)]
+
+
 def own_mb() -> float:
     """Return the size (MB) of covidcxr itself with all weights, which an editable installation does not list."""
     package = Path(str(files("covidcxr")))
@@ -205,7 +211,6 @@ def measure(folder: Path) -> dict[str, object]:
                 if turn:  # the first turn caches bytecode and files
                     found.setdefault(key, []).extend(values)
     own = Path(str(files("covidcxr") / "assets" / "covidcxr.onnx"))
-    web = ("click", "numpy", "onnxruntime", "pillow", "pydicom", "python-gdcm", "tqdm", "flask", "gunicorn")
     return {
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
         "versions": {name: distribution(name).version for name in ("tensorflow", "keras", "onnxruntime", "flask")},
@@ -216,7 +221,7 @@ def measure(folder: Path) -> dict[str, object]:
         "imports_s": summary(floor[1:]),
         "install_mb": {
             "classic": installed_mb("tensorflow", "flask", "pillow"),
-            "covidcxr": installed_mb(*web) + own_mb(),
+            "covidcxr": installed_mb(*serving_needs()) + own_mb(),
         },
         "network_ms": alone(
             {
