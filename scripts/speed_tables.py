@@ -66,7 +66,7 @@ def training() -> str:
     rows = [
         ["network alone, one batch in memory", spread(found["network_images_per_s"], "images/s")],
         ["whole pipeline", spread(found["pipeline_images_per_s"], "images/s")],
-        [f"ratio (target at least {found['target']:.2f}: {verdict})", spread(found["ratio"], "").replace("  ", " ")],
+        [f"ratio (target at least {found['target']:.2f}: {verdict})", spread(found["ratio"], "")],
     ]
     versions = ", ".join(f"{name} {version}" for name, version in found["versions"].items())
     return (

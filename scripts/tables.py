@@ -32,7 +32,7 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 def spread(e: dict[str, float], unit: str) -> str:
     """Format a median with its smallest and largest value."""
     digits = 2 if e["median"] < 10 else 0
-    return f"{e['median']:.{digits}f} {unit} ({e['min']:.{digits}f} to {e['max']:.{digits}f})"
+    return f"{e['median']:.{digits}f} {unit}".rstrip() + f" ({e['min']:.{digits}f} to {e['max']:.{digits}f})"
 
 
 def ratio(theirs: float, ours: float) -> str:
