@@ -1,11 +1,13 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import hypothesis
 import numpy as np
 import pytest
 import schemathesis
+import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from openapi_spec_validator import validate
 from schemathesis.checks import not_a_server_error
@@ -22,6 +24,7 @@ from covidcxr.conformal import Conformal
 from covidcxr.phantom import radiograph
 from covidcxr.predictor import Predictor
 from covidcxr.verdict import Audit, Finding, Verdict
+from covidcxr.web import openapi
 from covidcxr.web.app import create_app
 from covidcxr.web.openapi import describe
 from uploads import MULTIPART, dicom, multipart, picture
@@ -62,6 +65,11 @@ def test_every_route_of_the_interfaces_is_described(app):
     assert set(described) >= {rule.replace("<", "{").replace(">", "}") for rule in rules}
     names = [operation["operationId"] for methods in described.values() for operation in methods.values()]
     assert len(names) == len(set(names))
+
+
+def test_every_operation_that_is_written_down_has_its_view(app):
+    written = yaml.safe_load((Path(openapi.__file__).parent / "operations.yaml").read_text("utf-8"))
+    assert set(written) <= set(app.view_functions)
 
 
 OPERATIONS = (

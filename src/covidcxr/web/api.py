@@ -32,10 +32,7 @@ MAP_DIGITS = 4
 
 
 def create_api(scorer: Scorer, *, max_files: int) -> Blueprint:
-    """Make the blueprint of version 1; see covidcxr.web.app.create_app for the arguments.
-
-    The docstrings of the views go into the description of the interface, covidcxr.web.openapi.
-    """
+    """Make the blueprint of version 1; see covidcxr.web.app.create_app for the arguments."""
     api = Blueprint("api", __name__, url_prefix="/api/v1")
 
     @api.post("/predictions")
@@ -43,40 +40,6 @@ def create_api(scorer: Scorer, *, max_files: int) -> Blueprint:
         """Score one or more images.
 
         A file that cannot be scored becomes an object of ``path`` and ``error``, if any other file can.
-
-        ---
-        operationId: predictions
-        summary: Score one or more images
-        description: >-
-          Takes a form with one or more images in the field `file`: PNG, JPEG, TIFF, BMP, WebP or DICOM, told by
-          content. Answers with one object for each of them, in their order. A file that is no image becomes an object
-          of `path` and `error`; if none is one, the answer is a problem. Nothing uploaded is stored.
-        tags: [predictions]
-        parameters:
-          - {in: query, name: include, schema: {type: string}, example: "activation_map,preview",
-             description: "What to add: `activation_map`, `lungs`, `patient`, `preview`, with commas between."}
-        requestBody:
-          required: true
-          content:
-            multipart/form-data:
-              schema:
-                type: object
-                required: [file]
-                properties:
-                  file: {type: array, minItems: 1, items: {type: string, format: binary}}
-                  include: {type: string, description: "As in the query."}
-        responses:
-          200:
-            description: At least one image was scored.
-            content:
-              application/json:
-                schema: {type: array, items: {anyOf: [
-                  {$ref: "#/components/schemas/Prediction"}, {$ref: "#/components/schemas/FileError"}]}}
-          400: {$ref: "#/components/responses/Problem"}
-          413: {$ref: "#/components/responses/Problem"}
-          422:
-            description: No file could be scored; `files` says why, file by file.
-            content: {application/problem+json: {schema: {$ref: "#/components/schemas/FilesProblem"}}}
         """
         uploads = _uploads(max_files)
         include = _included()
@@ -89,17 +52,7 @@ def create_api(scorer: Scorer, *, max_files: int) -> Blueprint:
 
     @api.get("/model")
     def model() -> ResponseReturnValue:
-        """Tell what is known about the model.
-
-        ---
-        operationId: model
-        summary: What is known about the model
-        tags: [model]
-        responses:
-          200:
-            description: What the model file says about itself.
-            content: {application/json: {schema: {$ref: "#/components/schemas/Model"}}}
-        """
+        """Tell what is known about the model."""
         return jsonify(model_object(scorer.predictor))
 
     return api

@@ -25,17 +25,7 @@ def create_docs() -> Blueprint:
 
     @docs.get("/openapi.json")
     def openapi() -> ResponseReturnValue:
-        """Describe the interfaces.
-
-        ---
-        operationId: openapi
-        summary: This description
-        tags: [operation]
-        responses:
-          200:
-            description: OpenAPI 3.1.
-            content: {application/json: {schema: {type: object}}}
-        """
+        """Describe the interfaces."""
         return Response(content(), content_type="application/json")
 
     @docs.get("/docs")

@@ -49,35 +49,12 @@ def create_health(model: str, readiness: Readiness) -> Blueprint:
 
     @health.get("/healthz")
     def healthz() -> ResponseReturnValue:
-        """Tell that the process answers.
-
-        ---
-        operationId: healthz
-        summary: Whether the server lives
-        tags: [operation]
-        responses:
-          200:
-            description: It does.
-            content: {application/json: {schema: {$ref: "#/components/schemas/Health"}}}
-        """
+        """Tell that the process answers."""
         return {"status": "ok", "model": model}
 
     @health.get("/readyz")
     def readyz() -> ResponseReturnValue:
-        """Tell whether predictions are answered.
-
-        ---
-        operationId: readyz
-        summary: Whether predictions are answered
-        tags: [operation]
-        responses:
-          200:
-            description: They are.
-            content: {application/json: {schema: {$ref: "#/components/schemas/Health"}}}
-          503:
-            description: The model does not predict, or the server is about to end.
-            content: {application/problem+json: {schema: {$ref: "#/components/schemas/Problem"}}}
-        """
+        """Tell whether predictions are answered."""
         reason = readiness.reason()
         return problem(503, reason) if reason else {"status": "ready", "model": model}
 

@@ -6,6 +6,7 @@ two inputs, INPUTS; the answer is made by the same predictor as all other predic
 repositories, statistics, several versions of a model, compressed bodies.
 """
 
+from collections.abc import Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from covidcxr.web.problems import problem
 from covidcxr.web.scorer import Scorer
 
 if TYPE_CHECKING:
+    from covidcxr.labels import Label
     from covidcxr.predictor import Prediction
     from covidcxr.web.tensors import Image, InferenceRequest, Tensor
 
@@ -47,51 +49,19 @@ def create_inference(scorer: Scorer, readiness: Readiness, *, max_images: int) -
 
     @inference.get("")
     def server() -> ResponseReturnValue:
-        """Describe the server.
-
-        ---
-        operationId: v2Server
-        summary: Server metadata
-        tags: [inference]
-        responses:
-          200:
-            description: Name, version and extensions of the server.
-            content: {application/json: {schema: {$ref: "#/components/schemas/InferenceServer"}}}
-        """
+        """Describe the server."""
         return jsonify(name="covidcxr", version=__version__, extensions=["binary_tensor_data"])
 
     @inference.get("/health/live")
     def live() -> ResponseReturnValue:
-        """Tell that the server lives.
-
-        ---
-        operationId: v2Live
-        summary: Whether the server lives
-        tags: [inference]
-        responses:
-          200:
-            description: It does.
-            content: {application/json: {schema: {type: object, properties: {live: {const: true}}}}}
-        """
+        """Tell that the server lives."""
         return jsonify(live=True)
 
     @inference.get("/health/ready")
     @inference.get("/models/<name>/ready")
     @inference.get("/models/<name>/versions/<asked>/ready")
     def ready(name: str = MODEL, asked: str | None = None) -> ResponseReturnValue:
-        """Tell whether predictions are answered.
-
-        ---
-        operationId: v2Ready
-        summary: Whether predictions are answered
-        tags: [inference]
-        responses:
-          200:
-            description: They are.
-            content: {application/json: {schema: {type: object, properties: {ready: {const: true}}}}}
-          404: {$ref: "#/components/responses/Problem"}
-          503: {$ref: "#/components/responses/Problem"}
-        """
+        """Tell whether predictions are answered."""
         check(name, asked)
         reason = readiness.reason()
         return problem(503, reason) if reason else jsonify(name=name, ready=True)
@@ -99,65 +69,15 @@ def create_inference(scorer: Scorer, readiness: Readiness, *, max_images: int) -
     @inference.get("/models/<name>")
     @inference.get("/models/<name>/versions/<asked>")
     def metadata(name: str, asked: str | None = None) -> ResponseReturnValue:
-        """Describe the model.
-
-        ---
-        operationId: v2Model
-        summary: Model metadata
-        tags: [inference]
-        responses:
-          200:
-            description: Inputs and outputs of the model.
-            content: {application/json: {schema: {$ref: "#/components/schemas/InferenceModel"}}}
-          404: {$ref: "#/components/responses/Problem"}
-        """
+        """Describe the model."""
         check(name, asked)
-        labels = scorer.predictor.artifact.labels
-        outputs = [
-            {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(labels)]},
-            {"name": "label", "datatype": "BYTES", "shape": [-1]},
-            {"name": "flags", "datatype": "BYTES", "shape": [-1]},
-        ]
-        return jsonify(
-            name=MODEL,
-            versions=[version],
-            platform="onnxruntime_onnx",
-            inputs=INPUTS,
-            outputs=outputs,
-            parameters={"labels": ",".join(labels)},
-        )
+        return jsonify(_metadata(scorer.predictor.artifact.labels, version))
 
     @inference.post("/models/<name>/infer")
     @inference.post("/models/<name>/versions/<asked>/infer")
     def infer(name: str, asked: str | None = None) -> ResponseReturnValue:
-        """Score images.
-
-        ---
-        operationId: v2Infer
-        summary: Score images
-        description: >-
-          One input: `image`, BYTES of shape [n], image files in base64, or `pixels`, UINT8 of shape [n, height, width,
-          1], grey values, 0 is black. Outputs: `probabilities`, FP32 of shape [n, classes] in the order of the
-          parameter `labels`; `label`, BYTES of shape [n], empty where the model declines; `flags`, BYTES of shape [n],
-          their codes with commas between. Tensors may follow the JSON as bytes (header
-          `Inference-Header-Content-Length`). One image that cannot be scored refuses the request.
-        tags: [inference]
-        requestBody:
-          required: true
-          content:
-            application/json: {schema: {$ref: "#/components/schemas/InferenceRequest"}}
-        responses:
-          200:
-            description: The outputs.
-            content:
-              application/json: {schema: {$ref: "#/components/schemas/InferenceResponse"}}
-              application/octet-stream: {schema: {type: string, format: binary}}
-          400: {$ref: "#/components/responses/Problem"}
-          404: {$ref: "#/components/responses/Problem"}
-          413: {$ref: "#/components/responses/Problem"}
-          422: {$ref: "#/components/responses/Problem"}
-        """
-        from covidcxr.web.tensors import InferenceRequest, Tensor, TensorError  # here: most servers never see one
+        """Score images."""
+        from covidcxr.web.tensors import InferenceRequest, TensorError  # here: most servers never see one
 
         check(name, asked)
         body = request.get_data(cache=False, parse_form_data=False)
@@ -172,26 +92,48 @@ def create_inference(scorer: Scorer, readiness: Readiness, *, max_images: int) -
         except ImageError as error:
             abort(422, str(error))
         labels = scorer.predictor.artifact.labels
-        tensors = {
-            "probabilities": Tensor.of_numbers([[p.probabilities[label] for label in labels] for p in predictions]),
-            "label": Tensor.of_texts([p.label or "" for p in predictions]),
-            "flags": Tensor.of_texts([",".join(flag.code for flag in p.flags) for p in predictions]),
-        }
         answer = {
             "model_name": MODEL,
             "model_version": version,
             **({"id": asked_for.id} if asked_for.id is not None else {}),
             "parameters": {"labels": ",".join(labels), "model": scorer.predictor.model},
         }
-        return _answer(answer, tensors, asked_for)
+        return _answer(answer, _tensors(predictions, labels), asked_for)
 
     return inference
+
+
+def _metadata(labels: "Sequence[Label]", version: str) -> dict[str, Any]:
+    outputs = [
+        {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(labels)]},
+        {"name": "label", "datatype": "BYTES", "shape": [-1]},
+        {"name": "flags", "datatype": "BYTES", "shape": [-1]},
+    ]
+    return {
+        "name": MODEL,
+        "versions": [version],
+        "platform": "onnxruntime_onnx",
+        "inputs": INPUTS,
+        "outputs": outputs,
+        "parameters": {"labels": ",".join(labels)},
+    }
 
 
 def _score(scorer: Scorer, image: "Image", index: int) -> "Prediction":
     if isinstance(image, bytes):
         return scorer.score_file(image, f"image {index} of the request")[1]
     return scorer.score(image)
+
+
+def _tensors(predictions: "Sequence[Prediction]", labels: "Sequence[Label]") -> "dict[str, Tensor]":
+    """Return OUTPUTS, one row a prediction."""
+    from covidcxr.web.tensors import Tensor
+
+    return {
+        "probabilities": Tensor.of_numbers([[p.probabilities[label] for label in labels] for p in predictions]),
+        "label": Tensor.of_texts([p.label or "" for p in predictions]),
+        "flags": Tensor.of_texts([",".join(flag.code for flag in p.flags) for p in predictions]),
+    }
 
 
 def _answer(answer: dict[str, Any], tensors: "dict[str, Tensor]", asked_for: "InferenceRequest") -> ResponseReturnValue:

@@ -1,12 +1,14 @@
-"""The OpenAPI description of the interfaces, made from the views' docstrings and the vocabularies of the package.
+"""The OpenAPI description of the interfaces, made from operations.yaml and the vocabularies of the package.
 
 Imported when somebody asks for the description: nothing else needs it.
 """
 
+from copy import deepcopy
+from importlib.resources import files
 from typing import Any
 
+import yaml
 from apispec import APISpec
-from apispec.yaml_utils import load_yaml_from_docstring
 from apispec_webframeworks.flask import FlaskPlugin
 from flask import Flask
 
@@ -207,7 +209,8 @@ SCHEMAS: dict[str, Schema] = {
 
 
 def describe(app: Flask) -> Schema:
-    """Return the description of an application: every view whose docstring says what it does."""
+    """Return the description of an application: all of its views that operations.yaml names by their endpoints."""
+    operations = yaml.safe_load((files("covidcxr.web") / "operations.yaml").read_text("utf-8"))
     spec = APISpec(
         title="covidcxr",
         version=__version__,
@@ -229,8 +232,8 @@ def describe(app: Flask) -> Schema:
     spec.components.security_scheme("token", {"type": "http", "scheme": "bearer"})
     seen: set[str] = set()
     for rule in app.url_map.iter_rules():
-        operation = load_yaml_from_docstring(app.view_functions[rule.endpoint].__doc__ or "")
-        if operation:
+        if rule.endpoint in operations:
+            operation = deepcopy(operations[rule.endpoint])  # a view may have several addresses
             path = FlaskPlugin.flaskpath2openapi(rule.rule)
             method = "post" if "POST" in (rule.methods or ()) else "get"
             name = operation["operationId"]

@@ -26,36 +26,13 @@ def has_dicom() -> bool:
 
 
 def create_reports(scorer: Scorer) -> Blueprint:
-    """Make the blueprint of the reports; the docstrings of its views go into the description of the interface."""
+    """Make the blueprint of the reports."""
     reports = Blueprint("reports", __name__, url_prefix="/api/v1")
     slot = BoundedSemaphore()  # reports are rare: one at a time bounds the memory
 
     @reports.post("/report.pdf")
     def pdf() -> ResponseReturnValue:
-        """Make a page about one image.
-
-        ---
-        operationId: reportPdf
-        summary: One page about one image
-        description: With the image, its map, the probabilities and what to know of them. Nothing uploaded is stored.
-        tags: [reports]
-        requestBody:
-          required: true
-          content:
-            multipart/form-data:
-              schema:
-                type: object
-                required: [file, prevalence]
-                properties:
-                  file: {type: string, format: binary}
-                  prevalence: {type: number, minimum: 0.001, maximum: 0.5,
-                    description: "Share of people with COVID-19, for the predictive values."}
-        responses:
-          200: {description: The page., content: {application/pdf: {schema: {type: string, format: binary}}}}
-          400: {$ref: "#/components/responses/Problem"}
-          413: {$ref: "#/components/responses/Problem"}
-          422: {$ref: "#/components/responses/Problem"}
-        """
+        """Make a page about one image."""
         from covidcxr.web.pdf import render_pdf  # here: fpdf2 takes longer to import than an image to score
 
         upload, prevalence = _upload(), _prevalence()
@@ -70,27 +47,7 @@ def create_reports(scorer: Scorer) -> Blueprint:
 
     @reports.post("/report.dcm")
     def dicom() -> ResponseReturnValue:
-        """Make a DICOM structured report about one DICOM image.
-
-        ---
-        operationId: reportDicom
-        summary: A DICOM structured report (TID 1500) about one DICOM image
-        description: >-
-          It belongs to the study of the image, and therefore names its patient. Nothing uploaded is stored. Servers
-          without the extra `dicom` answer 501.
-        tags: [reports]
-        requestBody:
-          required: true
-          content:
-            multipart/form-data:
-              schema: {type: object, required: [file], properties: {file: {type: string, format: binary}}}
-        responses:
-          200: {description: The report., content: {application/dicom: {schema: {type: string, format: binary}}}}
-          400: {$ref: "#/components/responses/Problem"}
-          413: {$ref: "#/components/responses/Problem"}
-          422: {$ref: "#/components/responses/Problem"}
-          501: {$ref: "#/components/responses/Problem"}
-        """
+        """Make a DICOM structured report about one DICOM image."""
         if not has_dicom():
             abort(501, "Expected a server with the extra dicom. Received a request to one without.")
         upload = _upload()
