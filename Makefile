@@ -8,7 +8,7 @@ PORT ?= 8000
 DATA ?= ../shared/data
 OUT ?= reproduced
 
-.PHONY: run test reproduce publish lungs bench bench-batch bench-load bench-training docs lock clean
+.PHONY: run test reproduce reference publish lungs bench bench-batch bench-load bench-training docs lock clean
 
 run: $(VENV)/serving ## start the web app with the model that comes with the package
 	$(BIN)/covidcxr serve --host $(HOST) --port $(PORT)
@@ -23,8 +23,12 @@ test: $(VENV)/everything ## ruff, mypy, import-linter and pytest
 reproduce: $(VENV)/everything ## the shipped model and its figures from the raw collections in DATA
 	$(BIN)/python scripts/reproduce.py --data $(DATA) --out $(OUT)
 
+reference: $(VENV)/everything ## what `covidcxr batch` compares with: the training images of the shipped model, by the manifest in OUT
+	$(BIN)/python scripts/make_reference.py --manifest $(OUT)/manifest.csv
+
 publish: $(VENV)/everything ## ship the model and the figures that `make reproduce` left in OUT
 	cp $(OUT)/default.onnx src/covidcxr/assets/covidcxr.onnx
+	$(BIN)/python scripts/make_reference.py --manifest $(OUT)/manifest.csv
 	for protocol in P1 P2 P3 P4 P5; do cp $(OUT)/$$protocol/report.json src/covidcxr/assets/results/$$protocol.json; done
 	for recipe in classic default; do cp $(OUT)/audit-$$recipe/audit.json docs/results/audit-$$recipe.json; done
 	cp $(OUT)/gate/gate.json docs/results/gate.json

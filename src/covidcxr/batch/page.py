@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from covidcxr import DISCLAIMER
+from covidcxr.batch.reference import MISSING
 
 WIDTH, HEIGHT = 420, 120
 """Pixels of a plot."""
@@ -34,7 +35,7 @@ def page(summary: Mapping[str, Any], reference: Mapping[str, Any] | None) -> str
         *(_table((title, "images", "share"), _shares(summary[key], summary["images"])) for title, key in counts),
         _table(("time of a core for an image", "ms"), times),
         "<h2>Distributions</h2>",
-        _drift(summary) if reference else "<p>No --reference was given to compare with.</p>",
+        _drift(summary) if reference else f"<p>{MISSING}</p>",
         *(_plot(name, values, compared.get(name)) for name, values in summary["histograms"].items()),
     ]
     return "\n".join(part for part in parts if part) + "\n"

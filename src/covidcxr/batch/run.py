@@ -13,10 +13,11 @@ from typing import Any
 from covidcxr.batch.page import page
 from covidcxr.batch.plan import Plan, Settings, make_plan, parts_done
 from covidcxr.batch.pool import score_here
+from covidcxr.batch.reference import SUMMARY, find_reference
 from covidcxr.batch.scoring import Done, Job
 from covidcxr.batch.sources import find
 from covidcxr.batch.storage import BatchError, is_remote, join, remove_partial, write
-from covidcxr.batch.summary import SUMMARY, count, read_reference, summarise
+from covidcxr.batch.summary import count, summarise
 
 PAGE = "summary.html"
 LOCK = ".lock"
@@ -31,7 +32,7 @@ class Options:
         out: Folder of the plan, the parts and the summary; on a cluster the same for every machine.
         model: Model file; None for the one that comes with the package.
         maps: Folder of the activation maps; None for none.
-        reference: Folder of another batch to compare the distributions with; None for none.
+        reference: What to compare the distributions with; see covidcxr.batch.reference.find_reference.
         ray: Address of a Ray cluster; None for this machine.
         workers: Processes, or actors of the cluster; None for one a core.
     """
@@ -56,12 +57,12 @@ def run(options: Options, watch: Watch) -> dict[str, Any]:
         The content of summary.json, which is written with summary.html.
 
     Raises:
-        BatchError: See covidcxr.batch.plan.make_plan, covidcxr.batch.summary.read_reference and _alone.
+        BatchError: See covidcxr.batch.plan.make_plan, covidcxr.batch.reference.find_reference and _alone.
         ArtifactError: The model file is not one.
     """
     job = Job(out=options.out, model=options.model)
     model = job.predictor(threads=1).model
-    reference = read_reference(options.reference, model) if options.reference else None
+    reference = find_reference(options.reference, model)
     settings = Settings(sources=options.sources, model=model, maps=options.maps)
     with _alone(options.out):
         plan = make_plan(options.out, settings, find(options.sources))

@@ -1,6 +1,5 @@
 """The parts of a batch to its summary: counts, times, distributions, drift. Memory does not grow with the images."""
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,12 +13,10 @@ import pyarrow.compute as pc
 from covidcxr.batch.drift import Histogram, drift
 from covidcxr.batch.plan import Plan, part_name, parts_done
 from covidcxr.batch.reading import ahead
-from covidcxr.batch.storage import BatchError, exists, join, parquet, read
+from covidcxr.batch.reference import histograms
+from covidcxr.batch.storage import join, parquet
 from covidcxr.labels import LABELS
 
-SUMMARY = "summary.json"
-LARGEST_SUMMARY = 2**24
-"""Bytes that are read of a reference."""
 REASONS = 100
 """Different errors that are told apart; the rest is counted together."""
 OTHER = "other errors"
@@ -88,10 +85,10 @@ def summarise(
     Args:
         totals: Of all parts.
         plan: Of the batch.
-        reference: Summary of another batch, from read_reference; None for none.
+        reference: From covidcxr.batch.reference.find_reference; None for none.
         run: What to say about this run of the command.
     """
-    compared = _histograms(reference) if reference else {}
+    compared = histograms(reference) if reference else {}
     found = {name: drift(compared[name], own) for name, own in totals.histograms.items() if name in compared}
     return {
         "model": plan.settings.model,
@@ -106,30 +103,6 @@ def summarise(
         "reference": {"sources": reference["sources"], "images": reference["images"]} if reference else None,
         "drift": {name: one.to_dict() for name, one in sorted(found.items()) if one},
     }
-
-
-def read_reference(folder: str, model: str) -> dict[str, Any]:
-    """Read the summary of another batch to compare with.
-
-    Raises:
-        BatchError: There is none, or its scores are another model's.
-    """
-    name = join(folder, SUMMARY)
-    if not exists(name):
-        raise BatchError(f"Expected the --out folder of a finished batch as a reference. Received no {name}.")
-    try:
-        reference: dict[str, Any] = json.loads(read(name, LARGEST_SUMMARY))
-        _histograms(reference)
-        other = reference["model"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise BatchError(f"Expected the summary of a batch. Received {name}: {error!r}.") from error
-    if other != model:
-        raise BatchError(f"Expected a reference made by the model {model}. Received one by {other}: {name}.")
-    return reference
-
-
-def _histograms(summary: Mapping[str, Any]) -> dict[str, Histogram]:
-    return {name: Histogram.from_dict(values) for name, values in summary["histograms"].items()}
 
 
 def _without_name(*, path: str, member: str | None, error: str) -> str:

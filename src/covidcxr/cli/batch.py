@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     "--workers", type=click.IntRange(min=1), metavar="N", help="Processes, each with a model. [default: cores]"
 )
 @click.option("--maps", metavar="DIR", help="Draw the activation maps over the images, a PNG file each.")
-@click.option("--reference", metavar="DIR", help="An earlier --out: how far are these images from those?")
+@click.option(
+    "--reference",
+    metavar="DIR",
+    help="An earlier --out: how far are these images from those? [default: the model's training images]",
+)
 @click.option(
     "--model",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -92,10 +96,14 @@ def _progress(plan: "Plan", left: "Sequence[int]", done: "Iterator[Done]") -> "I
 
 
 def _report(summary: dict[str, Any]) -> Iterator[str]:
+    from covidcxr.batch.reference import MISSING
+
     run = summary["run"]
     yield f"{summary['images']} images, {run['images']} of them now, {run['images_per_s']:.1f} a second."
     for name in ("labels", "flags", "errors"):
         if summary[name]:
             yield f"{name}: " + ", ".join(f"{key} {count}" for key, count in summary[name].items())
+    if summary["reference"] is None:
+        yield MISSING
     for name, one in summary["drift"].items():
         yield f"drift of {name}: {one['change']} (index {one['index']:.3f}, by chance up to {one['chance']:.3f})"

@@ -1,0 +1,103 @@
+"""Drift against the training images: those of the shipped model without being asked, those of others by a command."""
+
+import csv
+import json
+from dataclasses import replace
+from importlib.resources import files
+
+import make_reference
+import numpy as np
+import pytest
+from PIL import Image
+
+from batch.test_run import unwatched
+from conftest import small_recipe, with_metadata
+from covidcxr.batch.drift import MOVED, Change
+from covidcxr.batch.reference import MISSING, SHIPPED, find_reference
+from covidcxr.batch.run import Options, run
+from covidcxr.errors import ManifestError
+from covidcxr.manifest import Split, data_hash, write_manifest
+from covidcxr.phantom import radiograph
+from covidcxr.predictor import Predictor
+
+
+@pytest.fixture
+def trained(model_file, records, tmp_path):
+    """The tiny model as one that learned from the training split of ``records``; its manifest has external images."""
+    known = [record for record in records if record.split is Split.TRAIN and record.label != "pneumonia"]
+    model = with_metadata(model_file, tmp_path / "trained.onnx", recipe=small_recipe(), data_hash=data_hash(known))
+    mixed = [*records[:50], *(replace(record, split=Split.EXTERNAL) for record in records[50:])]
+    write_manifest(mixed, tmp_path / "manifest.csv")
+    return model, known
+
+
+def scored(out, *paths, **options):
+    table = out.with_suffix(".csv")
+    table.write_text("path\n" + "".join(f"{path}\n" for path in paths))
+    return run(Options(sources=(str(table),), out=str(out), workers=1, **options), unwatched)
+
+
+def test_the_shipped_one_is_of_the_shipped_model():
+    """Fails when another model is shipped without ``make reference``."""
+    shipped = Predictor.default()
+    reference = find_reference(None, shipped.model)
+    assert reference["data_hash"] == shipped.artifact.data_hash
+    assert set(reference) == {"model", "data_hash", "sources", "images", "histograms"}
+    assert set(reference["histograms"]) == {*shipped.artifact.labels, "grey_mean", "grey_spread"}
+    assert {sum(histogram["counts"]) for histogram in reference["histograms"].values()} == {reference["images"]}
+    assert (files("covidcxr") / "assets" / SHIPPED).stat().st_size < 10_000
+    assert find_reference(None, shipped.model[:-1] + "x") is None
+
+
+def test_the_shipped_model_is_compared_without_being_asked(tmp_path):
+    """Synthetic radiographs, all alike, are not what it learned from, and the summary says so."""
+    for number in range(20):
+        Image.fromarray(radiograph(np.random.default_rng(number), size=(96, 96))).save(tmp_path / f"{number}.png")
+    summary = scored(tmp_path / "out", *tmp_path.glob("*.png"))
+    assert summary["reference"]["sources"] == ["the training images of covidcxr-default"]
+    assert summary["drift"]["grey_spread"]["change"] == Change.SHIFTED
+    assert "Compared with" in (tmp_path / "out" / "summary.html").read_text()
+
+
+def test_another_model_has_none_and_is_told_so(pictures, tmp_path, model_file):
+    summary = scored(tmp_path / "out", pictures / "a-dark.png", model=model_file)
+    assert (summary["reference"], summary["drift"]) == (None, {})
+    assert MISSING in (tmp_path / "out" / "summary.html").read_text()
+
+
+def test_only_training_images_enter(trained, tmp_path):
+    model, known = trained
+    made = make_reference.reference(tmp_path / "manifest.csv", model, unwatched)
+    assert made["images"] == len(known) == 30
+    greys = [Image.open(record.path).convert("L") for record in known]
+    expected = np.histogram([np.mean(np.asarray(grey)) for grey in greys], 100, (0, 255))[0]
+    assert made["histograms"]["grey_mean"]["counts"] == expected.tolist()
+    text = json.dumps(made)
+    assert not any(name in text for record in known for name in (str(record.path), record.patient_id, record.id))
+
+
+def test_unseen_images_of_the_same_kind_have_not_moved(trained, records, tmp_path):
+    """The test split of the manifest is near its training split; the same pictures much brighter are not."""
+    model, _ = trained
+    (tmp_path / "r.json").write_text(json.dumps(make_reference.reference(tmp_path / "manifest.csv", model, unwatched)))
+    given = {"model": model, "reference": str(tmp_path / "r.json")}
+    chosen = [record.path for record in records if record.split is Split.TEST and record.label != "pneumonia"]
+    same = scored(tmp_path / "same", *chosen, **given)
+    assert same["reference"]["images"] == 30
+    assert {name: one["change"] for name, one in same["drift"].items()} == dict.fromkeys(same["drift"], Change.NONE)
+    for number, path in enumerate(chosen):
+        grey = np.asarray(Image.open(path).convert("L"))
+        Image.fromarray((155 + grey // 3).astype(np.uint8)).save(tmp_path / f"{number}.png")
+    moved = scored(tmp_path / "moved", *tmp_path.glob("*.png"), **given)
+    assert moved["drift"]["grey_mean"]["change"] == moved["drift"]["covid"]["change"] == Change.SHIFTED
+    assert moved["drift"]["grey_mean"]["index"] > MOVED
+
+
+def test_another_manifest_is_refused(trained, tmp_path):
+    model, _ = trained
+    with (tmp_path / "manifest.csv").open(newline="") as file:
+        first, *others = list(csv.reader(file))
+    with (tmp_path / "manifest.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([first, *others[3:]])
+    with pytest.raises(ManifestError, match="Expected the manifest on which"):
+        make_reference.reference(tmp_path / "manifest.csv", model, unwatched)
