@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -87,16 +86,22 @@ def answers(port):
 
 
 @contextmanager
-def process(command, *, log, port, stop=signal.SIGTERM, cwd=None):
+def process(command, *, log, port, cwd=None, environment=None):
     """Run a server until the block ends; ``log`` is a file for everything it says."""
     with log.open("ab") as output:
-        server = subprocess.Popen([*map(str, command)], stdout=output, stderr=subprocess.STDOUT, cwd=cwd)
+        server = subprocess.Popen(
+            [*map(str, command)],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=cwd,
+            env=os.environ | (environment or {}),
+        )
     try:
         wait_for(lambda: answers(port) or server.poll() is not None)
         assert server.poll() is None, log.read_text("utf-8", "replace")[-2000:]
         yield server
     finally:
-        server.send_signal(stop)
+        server.terminate()
         try:
             server.wait(20)
         except subprocess.TimeoutExpired:

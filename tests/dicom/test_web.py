@@ -12,13 +12,13 @@ from covidcxr.dicom.queue import Queue, State
 from covidcxr.dicom.web import Search, WebPeer, find, pull
 from covidcxr.dicom.work import PeerError, Scorer, Sender
 from dicom.conftest import NAME, chest, free_port, save, send
-from dicom.test_orthanc import orthanc
+from dicom.orthanc import orthanc
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
+def server(tmp_path):
     """An Orthanc with three radiographs of the chest, one of a hand and one of another day; its Lua finds no node."""
-    with orthanc(tmp_path / "orthanc", monkeypatch, free_port()) as running:
+    with orthanc(tmp_path / "orthanc", free_port()) as running:
         images = [chest(number) for number in range(3)]
         images += [chest(3, BodyPartExamined="HAND"), chest(4, StudyDate="20250101", StudyInstanceUID="2.25.78")]
         files = [save(ds, tmp_path / f"{number}.dcm") for number, ds in enumerate(images)]
