@@ -31,10 +31,15 @@ myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence", "html_image"]
 
 # Notebooks: text and code only, unless COVIDCXR_DOCS_NOTEBOOKS=force asks for their output, which needs the data.
+NOTEBOOKS = DOCS.parent / "notebooks"
 nb_execution_mode = os.environ.get("COVIDCXR_DOCS_NOTEBOOKS", "off")
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
-notebooks(DOCS.parent / "notebooks", DOCS / "notebooks")
+nb_output_stderr = "remove"  # progress bars
+notebooks(NOTEBOOKS, DOCS / "notebooks")
+os.environ["PYTHONPATH"] = os.pathsep.join(  # kernels start beside the Jupyter files: what these import lies here
+    filter(None, [str(NOTEBOOKS), os.environ.get("PYTHONPATH")])
+)
 
 # Reference: one page a module, from the docstrings.
 apidoc_modules = [

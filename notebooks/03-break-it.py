@@ -39,7 +39,7 @@ def accuracy(y_score):
 
 
 steps = {"the classic network": accuracy(scores.y_score)}
-print(steps)
+print("the classic network:", steps["the classic network"])
 
 # %% [markdown]
 # ## Step 1: eight by eight pixels

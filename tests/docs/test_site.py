@@ -34,9 +34,18 @@ class Page(HTMLParser):
             self.links.add(values["href"])
 
 
+def build(source, out, **notebooks):
+    """Build the site as docs/contributing.md says, warnings as errors."""
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", str(out)]
+    environment = {k: v for k, v in os.environ.items() if k not in ("COVIDCXR_DOCS_NOTEBOOKS", "PYTHONPATH")}
+    options = {"env": environment | notebooks, "capture_output": True, "text": True}
+    done = subprocess.run(command, cwd=source, check=False, **options)
+    assert done.returncode == 0, done.stderr[-6000:]
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The site, built as docs/contributing.md says, warnings as errors."""
+    """The whole site, from a copy."""
     source, out = tmp_path_factory.mktemp("source") / "root", tmp_path_factory.mktemp("site")
     ignored = shutil.ignore_patterns("_build", "reference", "__pycache__", "work", "*.onnx", "*.h5")
     for folder in ("docs", "notebooks", "src", "deploy"):
@@ -45,10 +54,7 @@ def site(tmp_path_factory):
     for file in DOCS.parent.iterdir():
         if file.is_file():
             shutil.copy(file, source)
-    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html", "docs", str(out)]
-    environment = {k: v for k, v in os.environ.items() if k != "COVIDCXR_DOCS_NOTEBOOKS"}
-    done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-6000:]
+    build(source, out)
     return out
 
 
@@ -91,3 +97,26 @@ def test_notebooks_are_shown_without_output(site):
     text = (site / "notebooks" / "02-classic-96-percent.html").read_text("utf-8")
     assert "split_parts" in text
     assert "cell_output" not in text
+
+
+@pytest.mark.slow
+def test_notebooks_run_while_the_site_is_built_if_that_is_asked_for(tmp_path):
+    """A site of one page and one notebook, which imports what all of them do and says something on both streams."""
+    notebook = tmp_path / "notebooks" / "01-small.py"
+    for folder in ("docs", "notebooks"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "src" / "covidcxr").mkdir(parents=True)
+    (tmp_path / "src" / "covidcxr" / "__init__.py").touch()
+    for name in ("docs/conf.py", "docs/site_parts.py", "notebooks/common.py"):
+        shutil.copy(DOCS.parent / name, tmp_path / name)
+    (tmp_path / "docs" / "index.md").write_text(
+        "# Small\n\n```{toctree}\n:glob:\n\nnotebooks/*\nreference/modules\n```\n"
+    )
+    notebook.write_text(
+        "# %% [markdown]\n# # Small\n\n# %%\nimport sys\n\nfrom common import CLASSIC\n\n"
+        "print(len(CLASSIC) > 100, 6 * 7)\nprint('progress', 6 * 9, file=sys.stderr)\n"
+    )
+    build(tmp_path, tmp_path / "out", COVIDCXR_DOCS_NOTEBOOKS="force")
+    page = (tmp_path / "out" / "notebooks" / "01-small.html").read_text("utf-8")
+    assert "True 42" in page
+    assert "progress 54" not in page
