@@ -1,7 +1,11 @@
 """A folder of synthetic radiographs of all kinds, and a store that speaks S3."""
 
 import io
+import socket
+import subprocess
+import sys
 import tarfile
+import time
 from pathlib import Path
 
 import boto3
@@ -88,3 +92,30 @@ def s3():
         client.create_bucket(Bucket="xrays")
         yield client
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def gs():
+    """A server on this machine that speaks Google's protocol; gives the address of an empty bucket.
+
+    A process of its own: pyarrow does not let other threads of this one answer while it waits.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    program = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port", port]
+    server = subprocess.Popen([*program, "--in-memory", "--default-bucket", "xrays"], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 30
+    while not answers(int(port)):
+        assert server.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLOUD_STORAGE_EMULATOR_ENDPOINT", f"http://127.0.0.1:{port}")
+        yield "gs://anonymous@xrays"
+    server.terminate()
+    server.wait()
+
+
+def answers(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0

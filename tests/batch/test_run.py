@@ -17,7 +17,8 @@ from PIL import Image
 from batch.conftest import many, rows
 from covidcxr import DISCLAIMER
 from covidcxr.batch.run import LOCK, Options, run
-from covidcxr.batch.storage import BatchError
+from covidcxr.batch.sources import find
+from covidcxr.batch.storage import BatchError, names_in, parquet, write
 from covidcxr.cli import cli
 from covidcxr.phantom import radiograph
 
@@ -159,6 +160,25 @@ def test_a_bucket_for_everything(batch, pictures, s3):
         *("all/in/a-dark.png", "all/in/b-bright.jpg"),
         *("all/maps/000000/000000.png", "all/maps/000000/000001.png"),
     }
+
+
+def test_a_bucket_of_google_for_everything(batch, pictures, gs):
+    for path in (pictures / "a-dark.png", pictures / "below" / "b-bright.jpg", pictures / "below" / "e-broken.png"):
+        write(f"{gs}/in/{path.name}", path.read_bytes())
+    assert [item.path for item in find([f"{gs}/in/*.jpg"])] == [f"{gs}/in/b-bright.jpg"]
+    out = {"out": f"{gs}/out", "maps": f"{gs}/maps"}
+    assert batch(f"{gs}/in", **out)["labels"] == {"normal": 1, "covid": 1, "error": 1}
+    assert batch(f"{gs}/in", **out)["run"]["images"] == 0
+    assert names_in(f"{gs}/out") == {"part-000000.parquet", "plan.parquet", "summary.html", "summary.json"}
+    assert names_in(f"{gs}/maps/000000") == {"000000.png", "000001.png"}
+    with parquet(f"{gs}/out/part-000000.parquet") as part:
+        names = part.read(["path"])["path"].to_pylist()
+    assert names == [f"{gs}/in/{name}" for name in ("a-dark.png", "b-bright.jpg", "e-broken.png")]
+
+
+def test_storage_that_fails_is_one_line(batch, pictures, s3):
+    with pytest.raises(BatchError, match=r"storage that answers and has room\. Received: .*NO_SUCH_BUCKET"):
+        batch(pictures, out="s3://nowhere/out")
 
 
 def test_command(pictures, tmp_path, model_file):

@@ -57,28 +57,39 @@ def run(options: Options, watch: Watch) -> dict[str, Any]:
         The content of summary.json, which is written with summary.html.
 
     Raises:
-        BatchError: See covidcxr.batch.plan.make_plan, covidcxr.batch.reference.find_reference and _alone.
+        BatchError: The storage fails; or see covidcxr.batch.plan.make_plan, covidcxr.batch.reference.find_reference
+            and _alone.
         ArtifactError: The model file is not one.
     """
     job = Job(out=options.out, model=options.model)
     model = job.predictor(threads=1).model
     reference = find_reference(options.reference, model)
     settings = Settings(sources=options.sources, model=model, maps=options.maps)
-    with _alone(options.out):
-        plan = make_plan(options.out, settings, find(options.sources))
-        left = sorted(set(range(plan.shards)).difference(parts_done(options.out, plan)))
-        start = time.perf_counter()
-        images = sum(done.images for done in watch(plan, left, _score(job, left, options)))
-        seconds = time.perf_counter() - start
-        remove_partial(options.out)
-        about = {"images": images, "seconds": seconds, "images_per_s": images / seconds if images else 0.0}
-        summary = summarise(count(options.out, plan), plan=plan, reference=reference, run=about)
-        write(join(options.out, SUMMARY), json.dumps(summary, indent=1).encode())
-        write(join(options.out, PAGE), page(summary, reference).encode())
+    try:
+        with _alone(options.out):
+            plan = make_plan(options.out, settings, find(options.sources))
+            about = _score(job, plan, options, watch)
+            summary = summarise(count(options.out, plan), plan=plan, reference=reference, run=about)
+            write(join(options.out, SUMMARY), json.dumps(summary, indent=1).encode())
+            write(join(options.out, PAGE), page(summary, reference).encode())
+    except OSError as error:
+        raise BatchError(
+            f"Expected storage that answers and has room. Received: {error}. The same command goes on."
+        ) from error
     return summary
 
 
-def _score(job: Job, shards: Sequence[int], options: Options) -> Iterator[Done]:
+def _score(job: Job, plan: Plan, options: Options, watch: Watch) -> dict[str, float]:
+    """Score the shards that have no part yet; return how many images that were, and how fast."""
+    left = sorted(set(range(plan.shards)).difference(parts_done(options.out, plan)))
+    start = time.perf_counter()
+    images = sum(done.images for done in watch(plan, left, _scored(job, left, options)))
+    seconds = time.perf_counter() - start
+    remove_partial(options.out)
+    return {"images": images, "seconds": seconds, "images_per_s": images / seconds if images else 0.0}
+
+
+def _scored(job: Job, shards: Sequence[int], options: Options) -> Iterator[Done]:
     if not shards:
         return iter(())
     if options.ray is None:

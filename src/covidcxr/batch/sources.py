@@ -114,7 +114,7 @@ def _parquet_paths(name: str) -> Iterator[str]:
 def _remote(address: str) -> Iterator[Input]:
     """List a store; sorted, since every store has an order of its own."""
     store, path = locate(address)
-    scheme = address.partition("://")[0]
+    bucket = address.rstrip("/").removesuffix(path)  # as the user named it, for a name found in it
     pattern = has_magic(path)
     if not pattern and store.get_file_info(path).type == fs.FileType.File:
         yield Input(path=address)
@@ -127,4 +127,4 @@ def _remote(address: str) -> Iterator[Input]:
     ]
     if not chosen:
         yield Input(path=address, error=f"Expected images below the address. Received none for {address}.")
-    yield from (Input(path=f"{scheme}://{path_}") for path_ in chosen)
+    yield from (Input(path=bucket + path_) for path_ in chosen)

@@ -15,8 +15,9 @@ from pyarrow import fs
 
 from covidcxr.errors import CovidCxrError
 
-SCHEMES = ("s3", "gs")
-"""Object stores that pyarrow reaches by itself; credentials and endpoint come from their usual variables."""
+SCHEMES = {"s3": "", "gs": "?retry_limit_seconds=60"}
+"""Object stores that pyarrow reaches by itself, and how: credentials and endpoint come from their usual variables. By
+itself it tries a quarter of an hour before it says that Google knows nobody of that name."""
 PAUSES_S = (1.0, 4.0)
 """Between tries to reach an object store: what it refuses in a busy moment must not become an error of the image."""
 PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError)
@@ -39,22 +40,27 @@ def join(folder: str, *names: str) -> str:
 def locate(name: str) -> tuple[fs.FileSystem, str]:
     """Return the file system of an object in a store, and what the object is called there.
 
+    ``gs://anonymous@bucket/...`` asks without credentials, for what is public.
+
     Raises:
         BatchError: A store that is not one of SCHEMES.
     """
     scheme, _, path = name.partition("://")
     if scheme not in SCHEMES:
         raise BatchError(f"Expected a path, or an address that starts with s3:// or gs://. Received {name}.")
-    return _connect(scheme, path.partition("/")[0]), path.rstrip("/")
+    authority, separator, key = path.rstrip("/").partition("/")
+    store, bucket = _connect(scheme, authority)
+    return store, bucket + separator + key
 
 
 @lru_cache
-def _connect(scheme: str, bucket: str) -> fs.FileSystem:
+def _connect(scheme: str, authority: str) -> tuple[fs.FileSystem, str]:
     """Connect once to each bucket: it takes a request to find its region."""
     try:
-        return fs.FileSystem.from_uri(f"{scheme}://{bucket}")[0]
+        store, bucket = fs.FileSystem.from_uri(f"{scheme}://{authority}{SCHEMES[scheme]}")
     except (OSError, ValueError) as error:
-        raise BatchError(f"Expected a bucket that can be reached. Received {scheme}://{bucket}: {error}.") from error
+        raise BatchError(f"Expected a bucket that can be reached. Received {scheme}://{authority}: {error}.") from error
+    return store, bucket
 
 
 @contextmanager
