@@ -1,9 +1,13 @@
-"""Two machines of a Ray cluster on this one, of which one is lost half way."""
+"""A Ray cluster of two machines on this one: whatever is killed, every image has one row."""
+
+import subprocess
+import sys
 
 import psutil
 import pytest
 
 from batch.conftest import many, rows
+from batch.test_run import wait_for_parts
 from covidcxr.batch.run import Options, run
 from covidcxr.batch.storage import BatchError
 
@@ -35,22 +39,34 @@ def actors(node):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*")
-def test_a_lost_machine_loses_and_doubles_nothing(cluster, pictures, tmp_path, model_file):
+def test_a_killed_command_worker_and_machine_lose_and_double_nothing(cluster, pictures, tmp_path, model_file):
+    """One batch: kill -9 of the command early, then, while it goes on, of a worker, and of a machine half way."""
     table, out = many(pictures, tmp_path, IMAGES), tmp_path / "out"
     nodes = [cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES) for _ in range(2)]
-    lost = []
+    command = [sys.executable, "-m", "covidcxr", "batch", str(table), "--out", str(out), "--model", str(model_file)]
+    first = subprocess.Popen([*command, "--ray", cluster.address], stderr=subprocess.DEVNULL)
+    wait_for_parts(out, first, 2)
+    first.kill()
+    first.wait()
+    killed = []
 
     def watch(plan, left, done):
-        for number, one in enumerate(done, start=1):
+        images = IMAGES - sum(plan.rows[shard] for shard in left)
+        for one in done:
             yield one
-            if number == len(left) // 3:
-                lost.extend(actors(nodes[1]))
+            images += one.images
+            if not killed:
+                killed.extend(actors(nodes[0])[:1])
+                killed[0].kill()
+            elif len(killed) == 1 and images >= IMAGES / 2:
+                killed.extend(actors(nodes[1]))
                 cluster.remove_node(nodes[1], allow_graceful=False)
 
     options = Options(sources=(str(table),), out=str(out), model=model_file, ray=cluster.address)
     summary = run(options, watch)
-    assert lost
-    assert summary["images"] == summary["run"]["images"] == IMAGES
+    assert len(killed) == 2
+    assert not any(process.is_running() for process in killed)
+    assert 0 < summary["run"]["images"] < IMAGES == summary["images"]
     assert [row["path"] for row in rows(out)] == table.read_text().split()[1:]
     assert not list(out.glob(".*.part"))
 

@@ -1,8 +1,12 @@
+import contextlib
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 from xml.etree import ElementTree
@@ -190,6 +194,22 @@ def test_command(pictures, tmp_path, model_file):
     assert DISCLAIMER in result.stdout
 
 
+def test_a_terminal_shows_images_rate_and_time_left(pictures, tmp_path, model_file):
+    table = many(pictures, tmp_path, 60)
+    command = [sys.executable, "-m", "covidcxr", "batch", str(table), "--out", str(tmp_path / "out"), "--workers", "1"]
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 120))
+    process = subprocess.Popen([*command, "--model", str(model_file)], stdout=subprocess.DEVNULL, stderr=end)
+    os.close(end)
+    shown = b""
+    with contextlib.suppress(OSError):  # which a terminal gives when the last program has left it
+        while chunk := os.read(terminal, 4096):
+            shown += chunk
+    os.close(terminal)
+    assert process.wait() == 0
+    assert re.search(rb"60/60 \[\d\d:\d\d<\d\d:\d\d, +[\d.]+image/s\]", shown)
+
+
 def test_one_machine_needs_neither_ray_nor_training(pictures, tmp_path, model_file):
     program = f"""
 from covidcxr.cli import cli
@@ -198,6 +218,7 @@ try:
 except SystemExit as end:
     assert not end.code, end.code
 import sys
+import termios
 print(*sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -50,9 +50,9 @@ class Totals:
         failed = rows.filter(pc.is_valid(rows["error"]))
         scored = rows.filter(pc.is_null(rows["error"]))
         self.images += len(rows)
-        self.labels.update(label or "abstained" for label in scored["label"].to_pylist())
+        self.labels.update(_counts(pc.fill_null(scored["label"], "abstained")))
         self.labels.update({"error": len(failed)} if len(failed) else {})
-        self.flags.update(flag for flags in scored["flags"].to_pylist() for flag in flags)
+        self.flags.update(_counts(pc.list_flatten(scored["flags"])))
         for row in failed.select(["path", "member", "error"]).to_pylist():
             error = _without_name(**row)
             self.errors[error if error in self.errors or len(self.errors) < REASONS else OTHER] += 1
@@ -103,6 +103,10 @@ def summarise(
         "reference": {"sources": reference["sources"], "images": reference["images"]} if reference else None,
         "drift": {name: one.to_dict() for name, one in sorted(found.items()) if one},
     }
+
+
+def _counts(names: pa.ChunkedArray) -> dict[str, int]:
+    return {entry["values"]: entry["counts"] for entry in pc.value_counts(names).to_pylist()}
 
 
 def _without_name(*, path: str, member: str | None, error: str) -> str:
