@@ -98,6 +98,13 @@ def test_a_bucket_gives_the_same_rows(score, s3, pictures, job):
     assert [row["label"] for row in found] == ["normal", "covid", "covid", None, None]
 
 
+def test_a_tar_file_in_a_bucket(score, s3, archive):
+    s3.upload_file(str(archive), "xrays", "shards/000.tar")
+    _, found = score("s3://xrays/shards")
+    assert {row["path"] for row in found} == {"s3://xrays/shards/000.tar"}
+    assert [row["label"] for row in found] == ["normal", "covid", "covid", None, None]
+
+
 def test_maps(score, pictures, tmp_path):
     maps = tmp_path / "maps"
     _, found = score(str(pictures), maps=str(maps))

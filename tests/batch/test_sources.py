@@ -35,6 +35,8 @@ def test_lists_keep_order_and_repetitions(pictures, tmp_path):
     table = many(pictures, tmp_path, 7)
     first = [str(pictures / name) for name in (NAMES[0], NAMES[1], NAMES[4])]
     assert paths(table) == [*first, *first, first[0]]
+    table.write_text("\ufeff" + table.read_text())  # as spreadsheets write it
+    assert paths(table) == [*first, *first, first[0]]
     relative = pa.table({"id": [1, 2], "path": ["x/1.png", "s3://xrays/2.png"]})
     pq.write_table(relative, tmp_path / "list.parquet")
     assert paths(tmp_path / "list.parquet") == [f"{tmp_path}/x/1.png", "s3://xrays/2.png"]

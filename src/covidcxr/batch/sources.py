@@ -100,7 +100,7 @@ def _below(folder: str, path: str) -> str:
 
 
 def _csv_paths(name: str) -> Iterator[str]:
-    with opened(name) as file, io.TextIOWrapper(file, "utf-8", newline="") as text:
+    with opened(name) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
         for row in csv.DictReader(text):
             yield row[COLUMN]
 
