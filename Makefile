@@ -8,7 +8,7 @@ PORT ?= 8000
 DATA ?= ../shared/data
 OUT ?= reproduced
 
-.PHONY: run test reproduce reference publish lungs bench bench-batch bench-load bench-training docs lock clean
+.PHONY: run test reproduce reference publish lungs bench bench-batch bench-dicom bench-load bench-training docs lock clean
 
 run: $(VENV)/serving ## start the web app with the model that comes with the package
 	$(BIN)/covidcxr serve --host $(HOST) --port $(PORT)
@@ -25,10 +25,11 @@ reproduce: $(VENV)/everything ## the shipped model and its figures from the raw 
 
 reference: $(VENV)/everything ## what `covidcxr batch` compares with: the training images of the shipped model, by the manifest in OUT
 	$(BIN)/python scripts/make_reference.py --manifest $(OUT)/manifest.csv
+	$(BIN)/python scripts/measure_drift.py --manifest $(OUT)/manifest.csv
 
 publish: $(VENV)/everything ## ship the model and the figures that `make reproduce` left in OUT
 	cp $(OUT)/default.onnx src/covidcxr/assets/covidcxr.onnx
-	$(BIN)/python scripts/make_reference.py --manifest $(OUT)/manifest.csv
+	$(MAKE) reference OUT=$(OUT)
 	for protocol in P1 P2 P3 P4 P5; do cp $(OUT)/$$protocol/report.json src/covidcxr/assets/results/$$protocol.json; done
 	for recipe in classic default; do cp $(OUT)/audit-$$recipe/audit.json docs/results/audit-$$recipe.json; done
 	cp $(OUT)/gate/gate.json docs/results/gate.json
@@ -44,6 +45,9 @@ lungs: $(VENV)/everything ## train and ship the network that finds the lungs, wi
 
 bench-batch: $(VENV)/everything ## cost and memory of very many images
 	$(BIN)/python benchmarks/batch.py
+
+bench-dicom: $(VENV)/everything ## the DICOM node killed, fuzzed, and beside Orthanc
+	$(BIN)/python benchmarks/dicom_node.py
 
 bench-load: $(VENV)/everything ## the server under load
 	$(BIN)/python benchmarks/load.py

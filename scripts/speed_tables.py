@@ -106,6 +106,38 @@ def under_load() -> str:
     )
 
 
+def dicom() -> str:
+    """The DICOM node killed, fuzzed, and beside Orthanc."""
+    found = load("benchmarks/dicom.json")
+    arrivals, killed, fuzzed = found["arrivals"], found["killed"], found["fuzzed"]
+    rows = [
+        [
+            f"{killed['images']} images on {killed['associations']} associations, the node killed {killed['kills']} "
+            "times with SIGKILL",
+            f"{killed['reports']} reports, {killed['objects']} objects, none lost, none twice ({killed['sent_again']} "
+            f"came again under the same UID with the same content); {killed['seconds']:.0f} s",
+        ],
+        [
+            f"{fuzzed['messages'] // 2:,} mutated data sets and {fuzzed['messages'] // 2:,} mutated PDUs",
+            f"the node is up and scores the next image; {fuzzed['seconds']:.0f} s, "
+            f"{fuzzed['messages'] / fuzzed['seconds']:.0f} a second, at most {fuzzed['peak_mb']:.0f} MB",
+        ],
+        [
+            f"image to Orthanc until its results stand in Orthanc, {arrivals['seconds']['n']} images in turn",
+            spread(arrivals["seconds"], "s"),
+        ],
+        ["CPU time of the node for one image", f"{arrivals['node_cpu_s_per_image']:.2f} s"],
+        ["its memory, at most", f"{arrivals['node_peak_mb']:.0f} MB"],
+    ]
+    versions = ", ".join(f"{name} {number}" for name, number in found["versions"].items())
+    return (
+        table(["what", "measured"], rows)
+        + "\nMedian (smallest to largest); the time of dcmtk's `storescu` is part of it. "
+        f"Synthetic radiographs of {found['side']} x {found['side']}; model `{found['model']}`; sender, node and "
+        f"archive on the same {found['machine']}; {versions}.\n"
+    )
+
+
 def batch() -> str:
     """What an image costs in a batch, and whether that or the memory grows with the images."""
     report = load("docs/results/batch.json")

@@ -13,7 +13,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from covidcxr.phantom import radiograph
 
@@ -59,6 +59,14 @@ def chest(number=1, *, grey=CHEST, **elements):
         else:
             setattr(ds, keyword, value)
     return ds
+
+
+def capture_of(grey, **elements):
+    """A Secondary Capture in colour."""
+    colour = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
+    depth = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+    pixels = np.stack([grey] * 3, axis=-1).tobytes()
+    return chest(SOPClassUID=SecondaryCaptureImageStorage, PixelData=pixels, **colour, **depth, **elements)
 
 
 def save(ds, path):

@@ -106,9 +106,9 @@ def killed_twice(folder, model, *, images, associations, grey=CHEST):
 
 def fuzzed(folder, model, *, messages, grey=CHEST):
     """Send mutated data sets and PDUs; the node must stay up, answer, score a good image, and log no patient."""
-    port, log, started = free_port(), folder / "queue.log", time.monotonic()
-    good = chest(1, grey=grey)
+    port, log, good = free_port(), folder / "queue.log", chest(1, grey=grey)
     with node(folder / "queue", model, port, "--associations", "32") as server:
+        started = time.monotonic()
         answered = fuzz(port, messages)
         seconds = time.monotonic() - started
         assert server.poll() is None

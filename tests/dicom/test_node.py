@@ -327,6 +327,14 @@ def test_senders_are_asked_to_come_again_when_too_many_images_wait(tmp_path):
         assert queue.counts()[State.RECEIVED] == 2
 
 
+def test_senders_that_are_too_fast_wait_for_their_answers(tmp_path):
+    with Queue(tmp_path, "brightness@0") as queue:
+        started = time.monotonic()
+        answered = answers_of(queue, chest(1), chest(2), chest(3), limits=Limits(images_per_second=4))
+        assert answered == [SUCCESS] * 3
+        assert time.monotonic() - started >= 0.5
+
+
 def test_what_cannot_be_written_is_not_acknowledged(tmp_path, monkeypatch, caplog):
     def full(*_):
         raise OSError(f"no space left for {NAME}")

@@ -7,7 +7,7 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import DigitalXRayImageStorageForPresentation, SecondaryCaptureImageStorage
+from pydicom.uid import DigitalXRayImageStorageForPresentation
 
 from covidcxr import DISCLAIMER
 from covidcxr.dicom.presentation import LEVELS, outlines
@@ -18,7 +18,7 @@ from covidcxr.images import decode_image
 from covidcxr.labels import Label
 from covidcxr.predictor import ActivationMap
 from covidcxr.verdict import Audit, Finding, Verdict
-from dicom.conftest import CHEST, NAME, chest, save, tool
+from dicom.conftest import CHEST, NAME, capture_of, chest, save, tool
 
 JAPANESE = "Yamada^Tarou=山田^太郎=やまだ^たろう"  # PS3.5 annex H
 
@@ -63,14 +63,6 @@ def dx(**elements):
     ds = chest(SOPClassUID=DigitalXRayImageStorageForPresentation, Modality="DX", **elements)
     ds.PixelIntensityRelationship, ds.PixelIntensityRelationshipSign = "LOG", 1
     return ds
-
-
-def capture_of(grey, **elements):
-    """A Secondary Capture in colour."""
-    colour = {"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB", "PlanarConfiguration": 0}
-    depth = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
-    pixels = np.stack([grey] * 3, axis=-1).tobytes()
-    return chest(SOPClassUID=SecondaryCaptureImageStorage, PixelData=pixels, **colour, **depth, **elements)
 
 
 SOURCES = {

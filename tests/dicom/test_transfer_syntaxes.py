@@ -14,7 +14,7 @@ from pynetdicom import AE
 from covidcxr.dicom.node import SUCCESS, TRANSFER_SYNTAXES, Node
 from covidcxr.dicom.queue import Queue
 from covidcxr.images import decode_image, read_image
-from dicom.conftest import CHEST, chest, save, tool
+from dicom.conftest import CHEST, capture_of, chest, save, tool
 
 DCMTK = {
     "1.2.840.10008.1.2.4.50": ("dcmcjpeg", "+eb", "+q", "95"),
@@ -42,6 +42,11 @@ def shallow():
     return chest(PixelData=CHEST.tobytes(), **depth)
 
 
+def colour():
+    """A film that was scanned; dcmtk stores its lossy JPEG as YBR_FULL_422."""
+    return capture_of(CHEST)
+
+
 def encoded(ds, syntax, folder):
     """Return the file of an image in a transfer syntax."""
     source, target = save(ds, folder / "source.dcm"), folder / "target.dcm"
@@ -60,7 +65,7 @@ def encoded(ds, syntax, folder):
 
 @pytest.mark.parametrize(
     ("kind", "syntax"),
-    [(shallow, syntax) for syntax in TRANSFER_SYNTAXES]
+    [(kind, syntax) for kind in (shallow, colour) for syntax in TRANSFER_SYNTAXES]
     + [(deep, syntax) for syntax in TRANSFER_SYNTAXES if syntax != JPEGBaseline8Bit],
 )
 def test_what_arrives_decodes_to_what_was_sent(kind, syntax, tmp_path):

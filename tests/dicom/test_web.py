@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -8,11 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from dicomweb_client.api import DICOMwebClient
 
+from covidcxr.cli.dicom import PASSWORD
 from covidcxr.dicom.queue import Queue, State
-from covidcxr.dicom.web import Search, WebPeer, find, pull
+from covidcxr.dicom.web import Search, TokenFile, WebPeer, client_of, find, pull
 from covidcxr.dicom.work import PeerError, Scorer, Sender
-from dicom.conftest import NAME, chest, free_port, save, send
-from dicom.orthanc import orthanc
+from dicom.conftest import NAME, PATIENT_ID, chest, free_port, save, send
+from dicom.orthanc import DEPLOY, orthanc
 
 
 @pytest.fixture
@@ -26,11 +28,12 @@ def server(tmp_path):
         yield running
 
 
-def command(server, folder, model, *options):
-    """Run ``covidcxr dicom pull``; return the finished process."""
+def command(server, folder, model, *options, password=None):
+    """Run ``covidcxr dicom pull``; return the finished process. Without ``password`` there is none."""
     line = [sys.executable, "-m", "covidcxr", "dicom", "pull", "--dicomweb", f"{server.url}/dicom-web"]
     line += ["--queue", folder, "--model", model, *options]
-    return subprocess.run([*map(str, line)], capture_output=True, text=True, timeout=100, check=False)
+    environment = os.environ | ({PASSWORD: password} if password else {})
+    return subprocess.run([*map(str, line)], env=environment, capture_output=True, text=True, timeout=100, check=False)
 
 
 def test_images_are_found_scored_once_and_their_results_stored(server, model_file, tmp_path):
@@ -84,6 +87,93 @@ def test_what_stopped_half_way_goes_on(server, predictor, tmp_path):
         counts = pull(client, search, queue, Scorer(queue, predictor), Sender(queue, WebPeer(client=client)))
     assert counts[State.DELIVERED] == 4
     assert len(server.get("/instances")) == 5 + 12
+
+
+BEARER = """
+function IncomingHttpRequestFilter(method, uri, ip, username, headers)
+  return uri == '/statistics' or headers['authorization'] == 'Bearer renewed'
+end
+"""
+
+
+def configured(folder, old, new):
+    """Return the configuration of deploy/orthanc with another setting, as a file in a folder."""
+    text = (DEPLOY / "orthanc.json").read_text("utf-8").replace('"covidcxr.lua"', f'"{DEPLOY / "covidcxr.lua"}"')
+    assert old in text
+    text = text.replace(old, new)
+    path = folder / "orthanc.json"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def test_a_server_that_asks_for_a_password(model_file, tmp_path):
+    users = '"AuthenticationEnabled": true, "RegisteredUsers": {"rené": "geheim:ü"}'
+    configuration = configured(tmp_path, '"AuthenticationEnabled": false', users)
+    with orthanc(tmp_path / "orthanc", free_port(), configuration) as server:
+        assert send(server.dicom_port, save(chest(), tmp_path / "1.dcm"), called="ORTHANC").returncode == 0
+        folder = tmp_path / "queue"
+        for login in ({}, {"password": "wrong"}):
+            options = ["--user", "rené"] if login else []
+            done = command(server, folder, model_file, "--patient-id", PATIENT_ID, *options, **login)
+            assert done.returncode == 1
+            assert done.stderr.endswith("Received: the DICOMweb server: status 401.\n")
+            assert PATIENT_ID not in done.stderr
+        done = command(server, folder, model_file, "--user", "rené", password="geheim:ü")
+        assert "delivered: 1" in done.stdout
+        assert "geheim" not in done.stderr
+
+
+def test_a_server_that_asks_for_a_token_which_is_renewed(model_file, tmp_path):
+    (tmp_path / "token.lua").write_text(BEARER)
+    configuration = configured(tmp_path, '"LuaScripts": [', f'"LuaScripts": ["{tmp_path / "token.lua"}", ')
+    with orthanc(tmp_path / "orthanc", free_port(), configuration) as server:
+        assert send(server.dicom_port, save(chest(), tmp_path / "1.dcm"), called="ORTHANC").returncode == 0
+        token = tmp_path / "token"
+        token.write_text("old")
+        client = client_of(f"{server.url}/dicom-web", TokenFile(token))
+        with pytest.raises(PeerError, match="status 403"):
+            find(client, Search(modalities=["CR"]))
+        token.write_text("renewed\n")
+        assert len(find(client, Search(modalities=["CR"]))) == 1
+        done = command(server, tmp_path / "queue", model_file, "--token-file", token)
+        assert "delivered: 1" in done.stdout, done.stderr
+        assert server.instances() == 4
+        token.unlink()
+        client.set_http_retry_params(retry=False)  # it would try for half a minute
+        with pytest.raises(PeerError, match="FileNotFoundError"):
+            find(client, Search(modalities=["CR"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--user", "a"], f"Expected the password of --user in {PASSWORD}"),
+        (["--user", "a", "--token-file", __file__], "Expected --user or --token-file"),
+        (["--dicomweb", "https://a:geheim@pacs.example"], "Expected an address without a login"),
+    ],
+)
+def test_logins_that_are_none(options, reason, model_file, tmp_path):
+    line = [sys.executable, "-m", "covidcxr", "dicom", "pull", "--dicomweb", "http://127.0.0.1:1"]
+    line += ["--queue", tmp_path / "queue", "--model", model_file, *options]
+    done = subprocess.run([*map(str, line)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert reason in " ".join(done.stderr.replace("│", " ").split())
+    assert "geheim" not in done.stderr
+
+
+def test_an_image_that_breaks_the_standard_keeps_no_other_from_being_scored(model_file, tmp_path):
+    with orthanc(tmp_path / "orthanc", free_port()) as server:
+        broken = save(chest(1, NumberOfFrames=2), tmp_path / "1.dcm")
+        content = broken.read_bytes()
+        frames = b"\x28\x00\x08\x00IS\x02\x00"
+        assert frames + b"2 " in content
+        broken.write_bytes(content.replace(frames + b"2 ", frames + b"Ge"))
+        files = [broken, save(chest(2), tmp_path / "2.dcm")]
+        assert send(server.dicom_port, *files, called="ORTHANC").returncode == 0
+        done = command(server, tmp_path / "queue", model_file)
+        assert "delivered: 1" in done.stdout, done.stderr
+        assert "not fetched: 2.25.1001: " in done.stderr
+        assert "'Ge'" not in done.stderr
 
 
 def test_a_server_that_is_not_there_is_named(tmp_path):

@@ -1,17 +1,23 @@
 """``covidcxr dicom``: a node for a hospital's network, DICOMweb, and de-identification."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
 from covidcxr import DISCLAIMER
 
 if TYPE_CHECKING:
+    from requests.auth import AuthBase
+
     from covidcxr.predictor import Predictor
 
 LOOPBACK = ("127.", "localhost", "::1")
 """How the addresses begin that only this machine reaches."""
+PASSWORD = "COVIDCXR_DICOMWEB_PASSWORD"
+"""Where the password of --user stands: other users of the machine see options, not the environment."""
 
 model_option = click.option(
     "--model",
@@ -20,7 +26,8 @@ model_option = click.option(
 )
 queue_option = click.option(
     "--queue",
-    required=True,
+    default="covidcxr-queue",
+    show_default=True,
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for images and results on their way; they hold what the images say about patients.",
 )
@@ -116,7 +123,13 @@ def node(
 
 
 @command.command(epilog=DISCLAIMER)
-@click.option("--dicomweb", "url", required=True, metavar="URL", help="DICOMweb server; logins as in ~/.netrc.")
+@click.option("--dicomweb", "url", required=True, metavar="URL", help="DICOMweb server.")
+@click.option("--user", metavar="NAME", help=f"Login; its password stands in {PASSWORD}. [default: as in ~/.netrc]")
+@click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File with a bearer token, read anew for every request.",
+)
 @click.option(
     "--modality", multiple=True, default=("CR", "DX"), show_default=True, help="Modality of the images; several."
 )
@@ -127,6 +140,8 @@ def node(
 @model_option
 def pull(
     url: str,
+    user: str | None,
+    token_file: Path | None,
     modality: tuple[str, ...],
     body_part: str | None,
     date: str | None,
@@ -138,16 +153,21 @@ def pull(
 
     Stopped, the same command goes on; run again, it scores what has come since.
     """
-    from dicomweb_client.api import DICOMwebClient
-
     from covidcxr.dicom import logs
     from covidcxr.dicom.queue import Queue, State
-    from covidcxr.dicom.web import Search, WebPeer
+    from covidcxr.dicom.web import Search, WebPeer, client_of
     from covidcxr.dicom.web import pull as pull_all
     from covidcxr.dicom.work import PeerError, Scorer, Sender
 
     logs.start()
-    client = DICOMwebClient(url)
+    address = urlsplit(url)
+    if address.username or address.password:
+        raise click.BadParameter(
+            "Expected an address without a login. Received one: see --user.", param_hint="--dicomweb"
+        )
+    if address.scheme != "https" and not (address.hostname or "").startswith(LOOPBACK):
+        click.echo("Images and login go over the network unencrypted: https keeps them secret.", err=True)
+    client = client_of(url, _login(user, token_file))
     search = Search(modalities=modality, body_part=body_part, date=date, patient_id=patient_id)
     predictor = _predictor(model)
     with Queue(queue, predictor.model) as opened:
@@ -202,6 +222,22 @@ def deidentify(sources: tuple[str, ...], out: Path, key: Path | None) -> None:
             click.echo(f"{click.format_filename(item.path)}: {error}", err=True)
     click.echo(f"{out}: {len(inputs) - failed} images, {failed} left out.")
     sys.exit(1 if failed else 0)
+
+
+def _login(user: str | None, token_file: Path | None) -> "AuthBase | None":
+    from requests.auth import HTTPBasicAuth
+
+    from covidcxr.dicom.web import TokenFile
+
+    if user and token_file:
+        raise click.UsageError("Expected --user or --token-file. Received both.")
+    if token_file:
+        return TokenFile(token_file)
+    if not user:
+        return None
+    if (password := os.environ.get(PASSWORD)) is None:
+        raise click.UsageError(f"Expected the password of --user in {PASSWORD}. Received none.")
+    return HTTPBasicAuth(user.encode(), password.encode())  # UTF-8 (RFC 7617), which requests would not take
 
 
 def _predictor(model: Path | None) -> "Predictor":

@@ -40,14 +40,15 @@ DUMMY_TEXT: Final = "REMOVED"
 
 
 class Action(Enum):
-    """What the profile asks for; of two choices that which keeps more objects valid."""
+    """What the profile asks for; of two choices that which keeps more objects valid.
+
+    Of X/Z/U*, two sequences of references, that is to keep them and to replace the UIDs in their items, as everywhere.
+    """
 
     REMOVE = ("X_TAGS",)
     EMPTY = ("Z_TAGS", "X_Z_TAGS")
     DUMMY = ("D_TAGS", "Z_D_TAGS", "X_D_TAGS", "X_Z_D_TAGS")
     UID = ("U_TAGS",)
-    KEEP = ("X_Z_U_STAR_TAGS",)
-    """Sequences of references, whose UIDs are replaced."""
 
 
 _BIRTH = frozenset({"PatientBirthDate", "PatientBirthTime"})

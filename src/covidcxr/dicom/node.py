@@ -222,9 +222,12 @@ def bound_reading(connection: Any, most: int) -> None:  # noqa: ANN401 - pynetdi
     connection.message_bytes = 0
 
     def recv(count: int) -> bytearray:
+        if connection.message_bytes > most:
+            raise OSError("broken off before")
         connection.message_bytes += count
         if count > 2 * LARGEST_PDU or connection.message_bytes > most:
             logger.warning("broken off: a message of more than %d bytes, or a PDU of %d", most, count)
+            connection.message_bytes = most + 1  # what follows is the middle of a PDU
             raise OSError("message too long")
         data: bytearray = read(count)
         return data

@@ -10,6 +10,7 @@ from pathlib import Path
 import pydicom
 import requests
 from dicomweb_client.api import DICOMwebClient
+from requests.auth import AuthBase
 
 from covidcxr.dicom.eligibility import SOP_CLASSES, refusal
 from covidcxr.dicom.logs import is_uid
@@ -17,6 +18,25 @@ from covidcxr.dicom.queue import Queue, State
 from covidcxr.dicom.work import PeerError, Scorer, Sender
 
 logger = logging.getLogger(__name__)
+
+
+class TokenFile(AuthBase):
+    """Bearer token (RFC 6750) in a file, read anew for each request: another program may renew it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the token to a request; OSError if it cannot be read."""
+        request.headers["Authorization"] = f"Bearer {self._path.read_text('utf-8').strip()}"
+        return request
+
+
+def client_of(url: str, login: AuthBase | None) -> DICOMwebClient:
+    """Return what talks to a server; without a login, ~/.netrc is asked for one."""
+    session = requests.Session()
+    session.auth = login
+    return DICOMwebClient(url, session=session)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,17 +69,21 @@ def find(client: DICOMwebClient, search: Search) -> list[Address]:
     """Ask a server for images.
 
     Raises:
-        PeerError: It cannot be reached or does not answer as the standard says.
+        PeerError: It cannot be reached, refuses, or does not answer as the standard says.
     """
     filters = {"BodyPartExamined": search.body_part, "StudyDate": search.date, "PatientID": search.patient_id}
     given = {keyword: value for keyword, value in filters.items() if value}
     found = set()
-    with _as_peer_errors():
-        for modality in search.modalities:
-            for match in client.search_for_instances(search_filters={"Modality": modality} | given, get_remaining=True):
-                uids = [str(match[tag]["Value"][0]) for tag in ("0020000D", "0020000E", "00080018")]
-                if all(map(is_uid, uids)):
-                    found.add(Address(*uids))
+    try:
+        with _as_peer_errors():
+            for modality in search.modalities:
+                wanted = {"Modality": modality} | given
+                for match in client.search_for_instances(search_filters=wanted, get_remaining=True):
+                    uids = [str(match[tag]["Value"][0]) for tag in ("0020000D", "0020000E", "00080018")]
+                    if all(map(is_uid, uids)):
+                        found.add(Address(*uids))
+    except requests.HTTPError as error:  # its message quotes the address, with the PatientID that was asked for
+        raise PeerError(f"the DICOMweb server: status {error.response.status_code}") from None
     return sorted(found)
 
 
@@ -78,9 +102,10 @@ class WebPeer:
         """Give what sends one file and tells whether the server took it; raises PeerError."""
 
         def send(path: Path) -> bool:
+            result = pydicom.dcmread(path)
             try:
                 with _as_peer_errors():
-                    answer = self.client.store_instances([pydicom.dcmread(path)])
+                    answer = self.client.store_instances([result])
             except requests.HTTPError:
                 return False
             return not answer.get("FailedSOPSequence")
@@ -95,7 +120,7 @@ def _as_peer_errors() -> Iterator[None]:
         yield
     except requests.HTTPError:
         raise
-    except (requests.RequestException, KeyError, IndexError, ValueError) as error:
+    except (OSError, KeyError, IndexError, ValueError) as error:  # requests' own errors are OSErrors
         raise PeerError(f"the DICOMweb server: {type(error).__name__}") from error
 
 
@@ -124,16 +149,19 @@ def pull(client: DICOMwebClient, search: Search, queue: Queue, scorer: Scorer, s
 def _take(client: DICOMwebClient, address: Address, queue: Queue) -> None:
     """Fetch one image into the queue."""
     try:
-        with _as_peer_errors():
-            ds = client.retrieve_instance(address.study, address.series, address.instance)
+        ds = client.retrieve_instance(address.study, address.series, address.instance)
+        reason = "SOP class" if ds.SOPClassUID not in SOP_CLASSES else refusal(ds)
+        buffer = BytesIO()
+        ds.save_as(buffer, enforce_file_format=True)
     except requests.HTTPError as error:
         logger.warning("not fetched: %s: status %d", address.instance, error.response.status_code)
-        return
-    reason = "SOP class" if ds.SOPClassUID not in SOP_CLASSES else refusal(ds)
-    if reason:
-        queue.leave_alone(address.instance, reason)
-        logger.info("left alone: %s: %s", address.instance, reason)
-        return
-    buffer = BytesIO()
-    ds.save_as(buffer, enforce_file_format=True)
-    queue.add(address.instance, buffer.getvalue())
+    except OSError as error:  # requests' own errors are OSErrors
+        raise PeerError(f"the DICOMweb server: {type(error).__name__}") from error
+    except Exception as error:  # whatever pydicom raises on what breaks the standard; its message may quote a name
+        logger.warning("not fetched: %s: %s", address.instance, type(error).__name__)
+    else:
+        if reason:
+            queue.leave_alone(address.instance, reason)
+            logger.info("left alone: %s: %s", address.instance, reason)
+        else:
+            queue.add(address.instance, buffer.getvalue())
