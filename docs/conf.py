@@ -10,7 +10,7 @@ from sphinx.application import Sphinx
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
 
-from site_parts import notebooks, without_folder_links  # noqa: E402 - lies beside this file
+from site_parts import commands, notebooks, without_folder_links  # noqa: E402 - lies beside this file
 
 project = "covidcxr"
 author = "the covidcxr authors"
@@ -41,7 +41,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(  # kernels start beside the Jupyter 
     filter(None, [str(NOTEBOOKS), os.environ.get("PYTHONPATH")])
 )
 
-# Reference: one page a module, from the docstrings.
+# Reference: the command line from its help, and one page a module, from the docstrings.
+commands(DOCS / "commands.md")
 apidoc_modules = [
     {
         "path": "../src/covidcxr",
@@ -62,6 +63,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # The page: no font, script or picture from another host, so the site can be read offline.
 html_theme = "furo"
 html_title = "covidcxr"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {"sidebar_hide_name": False}

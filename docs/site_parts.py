@@ -1,11 +1,20 @@
 """What the site is made of beside its pages."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import click
 import jupytext
 
+from covidcxr.cli import cli
+
+COMMANDS = """# Command line
+
+What `--help` says of every command.
+
+"""
 FOLDER_LINK = re.compile(r"\[([^\]]+)\]\((\.\./[^)#]+)\)")
 
 
@@ -29,6 +38,21 @@ def notebooks(source: Path, out: Path) -> list[Path]:
         written.append(out / f"{script.stem}.ipynb")
         jupytext.write(notebook, written[-1])
     return written
+
+
+def commands(out: Path) -> None:
+    """Write a page with the help of every command, a heading each."""
+    out.write_text(COMMANDS + "\n".join(_help(cli, click.Context(cli, info_name="covidcxr"))), "utf-8")
+
+
+def _help(command: click.Command, context: click.Context) -> Iterator[str]:
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            found = command.get_command(context, name)
+            assert found is not None
+            yield from _help(found, click.Context(found, parent=context, info_name=name))
+    else:
+        yield f"## {context.command_path}\n\n```text\n{command.get_help(context)}\n```\n"
 
 
 def without_folder_links(app: Any, _: str, source: list[str]) -> None:  # noqa: ANN401 - of Sphinx

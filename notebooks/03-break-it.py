@@ -7,7 +7,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 from common import CLASSIC, WORK, manifest
-from IPython.display import Image, display
+from IPython.display import Image, Markdown, display
 
 from covidcxr import metrics
 from covidcxr.audit.context import make_context, stratified
@@ -71,7 +71,7 @@ plt.show()
 # %%
 result = lungs_erased(make_context(load_subject(model), records))
 display(Image(result.picture))
-print(result.finding.verdict, "|", result.finding.says)
+display(Markdown(f"**{result.finding.verdict}**: {result.finding.says}"))
 
 # %% [markdown]
 # ## Step 3: children against adults
@@ -113,10 +113,12 @@ for name, value in left.items():
 
 # %%
 figure, ax = plt.subplots(figsize=(7, 2.4))
-ax.barh(list(steps), [value.value for value in steps.values()], color=["#0072b2", "#999999", "#999999", "#d55e00"])
+heights = [value.value for value in steps.values()]
+errors = [[value.value - value.low for value in steps.values()], [value.high - value.value for value in steps.values()]]
+ax.barh(list(steps), heights, xerr=errors, color=["#0072b2", "#999999", "#999999", "#d55e00"], capsize=3)
 ax.axvline(0.5, color="black", linestyle=":")
 ax.invert_yaxis()
-ax.set(xlim=(0, 1), xlabel="accuracy (last: balanced); dotted: guessing")
+ax.set(xlim=(0, 1.02), xlabel="accuracy (last: balanced) with 95 % interval; dotted: guessing")
 plt.show()
 assert steps["a thumbnail of 8 x 8 pixels"].value > 0.85
 assert left["balanced accuracy"].value < 0.75, "the classic network was expected to fail on healthy adults"

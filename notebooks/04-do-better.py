@@ -204,9 +204,11 @@ judge("all seen, averaged over the lungs", difference_of_means, over_lungs)
 # moves the features is added to the direction, ten times, as in the shipped recipe.
 
 # %%
-painted = opaque_images(chosen[:1], careful, seed=0)[0]
+healthy = int(np.argmin(y_true))
+painted = opaque_images([chosen[healthy]], careful, seed=0)[0]
+pictures = {"as the network sees it": prepared[healthy], "with opacities": painted}
 figure, axes = plt.subplots(1, 2, figsize=(6, 3))
-for ax, picture, title in zip(axes, (prepared[0], painted), ("as the network sees it", "with opacities"), strict=True):
+for ax, (title, picture) in zip(axes, pictures.items(), strict=True):
     ax.imshow(picture[..., 0], cmap="gray")
     ax.set_title(title, fontsize=8)
     ax.axis("off")

@@ -97,13 +97,8 @@ ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
 ds.SOPClassUID, ds.SOPInstanceUID = ComputedRadiographyImageStorage, generate_uid(entropy_srcs=["image"])
 ds.StudyInstanceUID, ds.SeriesInstanceUID = generate_uid(entropy_srcs=["study"]), generate_uid(entropy_srcs=["series"])
 ds.PatientName, ds.PatientID, ds.PatientBirthDate, ds.PatientSex = "Invented^Irene", "0", "", ""
-ds.StudyDate, ds.StudyTime, ds.StudyID, ds.AccessionNumber, ds.ReferringPhysicianName = (
-    "20260102",
-    "101112",
-    "1",
-    "",
-    "",
-)
+ds.StudyDate, ds.StudyTime, ds.StudyID = "20260102", "101112", "1"
+ds.AccessionNumber, ds.ReferringPhysicianName = "", ""
 ds.Modality, ds.Manufacturer, ds.BodyPartExamined, ds.ViewPosition = "CR", "nobody", "CHEST", str(record.view)
 ds.SeriesNumber, ds.InstanceNumber, ds.PatientOrientation = 1, 1, ["L", "F"]
 ds.Rows, ds.Columns = grey.shape

@@ -14,6 +14,7 @@ from tables import ROOT, load, percent, ratio, share, table
 
 PAGES = (
     "README.md",
+    "docs/index.md",
     "docs/performance.md",
     "docs/evaluation.md",
     "docs/experiments.md",

@@ -80,7 +80,17 @@ def estimate(
 
 
 def mean_of(values: NDArray[Any], groups: NDArray[np.str_], *, seed: int, resamples: int = RESAMPLES) -> Estimate:
-    """Return the mean of a value of each image, shape (n,), with its interval; see estimate."""
+    """Return the mean of a value of each image, shape (n,), with its interval; see estimate.
+
+    Example:
+        A hundred images are right or wrong together where they come from two patients, so they say next to nothing:
+
+        >>> right = np.repeat([1, 0], 50)
+        >>> print(mean_of(right, np.repeat(["a", "b"], 50), seed=0))
+        0.500 (0.000 to 1.000)
+        >>> print(mean_of(right, np.arange(100).astype(str), seed=0))
+        0.500 (0.400 to 0.600)
+    """
     column = np.asarray(values, np.float64)[:, np.newaxis]
 
     def mean(_: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
@@ -101,6 +111,12 @@ def ppv_at(prevalence: float, found: Estimate, cleared: Estimate) -> Estimate:
     Returns:
         Nan where nobody would be called positive. The ends take both lower and both upper ends at once, which is wider
         than a joint interval.
+
+    Example:
+        Where one in a hundred is ill, most of those called ill by a good test are healthy:
+
+        >>> print(ppv_at(0.01, Estimate(0.95, 0.90, 0.98), Estimate(0.90, 0.85, 0.93)))
+        0.088 (0.057 to 0.124)
     """
 
     def ppv(sensitivity: float, specificity: float) -> float:

@@ -113,6 +113,11 @@ def radiograph(
 
     Raises:
         ValueError: A size below 64 pixels or a marker that is not in MARKERS.
+
+    Example:
+        >>> spot = Opacity(x=0.25, y=0.6, radius=0.1)
+        >>> radiograph(np.random.default_rng(0), size=(480, 400), opacities=[spot]).shape
+        (480, 400)
     """
     if min(size) < 64:
         raise ValueError(f"Expected a size of at least 64 x 64 pixels. Received {size}.")

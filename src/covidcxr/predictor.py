@@ -124,6 +124,17 @@ class Predictor:
         artifact: What the file says about itself.
         model: Name and hash of the file.
         outputs: Names of what the network gives, see covidcxr.artifact.
+
+    Example:
+        A drawn radiograph; covidcxr.images.read_image gives that of a file.
+
+        >>> from covidcxr.phantom import radiograph
+        >>> grey = radiograph(np.random.default_rng(0), size=(1024, 896))
+        >>> prediction = Predictor.default().predict(grey)
+        >>> [str(label) for label in prediction.probabilities]
+        ['normal', 'pneumonia', 'covid']
+        >>> prediction.abstained
+        False
     """
 
     def __init__(self, session: ort.InferenceSession, artifact: Artifact, model: str) -> None:

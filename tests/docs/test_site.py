@@ -93,6 +93,12 @@ def test_docstrings_and_signatures_are_on_the_pages(site):
 
 
 @pytest.mark.slow
+def test_every_command_has_its_help_on_the_page(site):
+    page = Page((site / "commands.html").read_text("utf-8"))
+    assert {"covidcxr-predict", "covidcxr-dicom-node", "covidcxr-web-export-static"} <= page.anchors
+
+
+@pytest.mark.slow
 def test_notebooks_are_shown_without_output(site):
     text = (site / "notebooks" / "02-classic-96-percent.html").read_text("utf-8")
     assert "split_parts" in text
@@ -107,10 +113,11 @@ def test_notebooks_run_while_the_site_is_built_if_that_is_asked_for(tmp_path):
         (tmp_path / folder).mkdir()
     (tmp_path / "src" / "covidcxr").mkdir(parents=True)
     (tmp_path / "src" / "covidcxr" / "__init__.py").touch()
+    shutil.copytree(DOCS / "static", tmp_path / "docs" / "static")
     for name in ("docs/conf.py", "docs/site_parts.py", "notebooks/common.py"):
         shutil.copy(DOCS.parent / name, tmp_path / name)
     (tmp_path / "docs" / "index.md").write_text(
-        "# Small\n\n```{toctree}\n:glob:\n\nnotebooks/*\nreference/modules\n```\n"
+        "# Small\n\n```{toctree}\n:glob:\n\nnotebooks/*\ncommands\nreference/modules\n```\n"
     )
     notebook.write_text(
         "# %% [markdown]\n# # Small\n\n# %%\nimport sys\n\nfrom common import CLASSIC\n\n"

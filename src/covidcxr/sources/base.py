@@ -154,12 +154,22 @@ def _row(header: list[str], cells: list[str]) -> dict[str, str]:
 
 
 def parse_view(text: str) -> View:
-    """Return the projection that the text names, UNKNOWN for any text that no collection is known to use."""
+    """Return the projection that the text names, UNKNOWN for any text that no collection is known to use.
+
+    Example:
+        >>> parse_view("ap supine") is View.AP_SUPINE, parse_view("probably PA") is View.UNKNOWN
+        (True, True)
+    """
     return _VIEWS.get(text.lower(), View.UNKNOWN)
 
 
 def parse_age(text: str) -> float | None:
-    """Return an age in years if the text is a plain number up to 120, else None (``50+``, ``early 40s``, ``411``)."""
+    """Return an age in years if the text is a plain number up to 120, else None: nothing is guessed.
+
+    Example:
+        >>> parse_age("65"), parse_age("50+"), parse_age("411")
+        (65.0, None, None)
+    """
     if not _NUMBER.fullmatch(text):
         return None
     age = float(text)
