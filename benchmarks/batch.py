@@ -46,8 +46,8 @@ RESULTS = Path(__file__).parents[1] / "docs" / "results" / "batch.json"
 FULL, SMALL = 1024, 128
 """Pixels of a side."""
 DISTINCT = 48
-ROUNDS, COMPARED = 4, 256
-"""Of processes against threads, and images of each: twelve shards."""
+ROUNDS, COMPARED = 3, 896
+"""Of processes against threads, and images of each: eight shards of each of the three smallest sizes."""
 SAMPLING_S = 0.5
 START, STARTS = 32, 3
 """Images, a shard for each of two workers, and runs: what they cost is the start of a run, but for some images."""

@@ -2,11 +2,6 @@
 
 from tables import ROOT, load, ratio, spread, table
 
-PLAN_IMAGES, PLAN_NODES, PLAN_CORES = 10_000_000, 100, 16
-"""The plan of docs/scaling.md: images, machines, cores of each."""
-LIST_S, LISTED = 0.1, 1000
-"""What a store takes to list so many objects: one request after the other."""
-
 
 def speed() -> str:
     """The deployments against each other."""
@@ -136,64 +131,3 @@ def dicom() -> str:
         f"Synthetic radiographs of {found['side']} x {found['side']}; model `{found['model']}`; sender, node and "
         f"archive on the same {found['machine']}; {versions}.\n"
     )
-
-
-def batch() -> str:
-    """What an image costs in a batch, and whether that or the memory grows with the images."""
-    report = load("docs/results/batch.json")
-    rows = [
-        [
-            f"{run['images']:,} of {run['side']} x {run['side']}",
-            f"{run['cpu_ms_per_image']:.1f} ms",
-            f"{run['images_per_s']:.1f}",
-            " + ".join(f"{run['ms_per_image'][name]:.1f}" for name in ("read_ms", "decode_ms", "predict_ms")),
-            f"{run['memory_mb']['after_a_tenth']:.0f}, {run['memory_mb']['at_the_end']:.0f} MB",
-        ]
-        for run in report["runs"]
-    ]
-    header = ["images", "CPU time of one", "a second", "read + decode + predict, ms", "memory after a tenth, at end"]
-    kinds = ", ".join(f"{kind} {spread(e, 'images a second')}" for kind, e in report["images_per_s"].items())
-    versions = ", ".join(f"{name} {number}" for name, number in report["versions"].items())
-    about = (
-        f"Synthetic radiographs, a third each PNG, JPEG and DICOM; {report['workers']} workers; {report['machine']}; "
-        f"{versions}. CPU time and memory are those of all processes, their start included. The load was "
-        f"{report['load_before']:.1f} before; where the seconds are more than the CPU time of all cores, others were "
-        f"at work. Processes against threads, in turn: {kinds}."
-    )
-    return table(header, rows) + f"\n{about}\n"
-
-
-def batch_plan() -> str:
-    """Ten million images on a hundred machines, from what one image costs here."""
-    report = load("docs/results/batch.json")
-    most = max(report["runs"], key=lambda run: run["images"])
-    run = max((run for run in report["runs"] if run["side"] == 1024), key=lambda run: run["images"])
-    seconds = PLAN_IMAGES * run["cpu_ms_per_image"] / 1000 / (PLAN_NODES * PLAN_CORES)
-    terabytes = PLAN_IMAGES * report["image_bytes"] / 1e12
-    rows = [
-        ["listing a bucket, one process", _duration(PLAN_IMAGES / LISTED * LIST_S)],
-        ["plan from a list, one process", _duration(PLAN_IMAGES * most["plan_us_per_image"] / 1e6)],
-        [f"scoring, {PLAN_NODES} machines of {PLAN_CORES} cores", _duration(seconds)],
-        ["rate of one machine", f"{PLAN_CORES * 1000 / run['cpu_ms_per_image']:,.0f} images a second"],
-        ["reading that each machine needs for it", f"{terabytes * 1e6 / seconds / PLAN_NODES:,.0f} MB/s"],
-        [
-            "reading that all need",
-            f"{terabytes * 1e3 / seconds:,.1f} GB/s, {PLAN_IMAGES / seconds:,.0f} files a second",
-        ],
-        ["the same from one file server of 1 GB/s", _duration(terabytes * 1e3)],
-        ["summary, one process", _duration(PLAN_IMAGES * most["summary_us_per_image"] / 1e6)],
-        ["images", f"{terabytes:.1f} TB"],
-        ["parts", f"{PLAN_IMAGES * most['row_bytes'] / 1e9:.1f} GB in about {PLAN_IMAGES // 512:,} files"],
-        ["plan", f"{PLAN_IMAGES * most['plan_bytes'] / 1e6:,.0f} MB"],
-    ]
-    return (
-        table(["what", "expected"], rows) + f"\nComputed from {run['cpu_ms_per_image']:.1f} ms of CPU time an image of "
-        f"{run['side']} x {run['side']} pixels, as measured above, on cores like these; a store is taken to list "
-        f"{LISTED} objects in {LIST_S:g} s. Nobody has run this.\n"
-    )
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 7200:
-        return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

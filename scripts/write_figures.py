@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import batch_tables
 import speed_tables
 from tables import ROOT, load, percent, ratio, share, table
 
@@ -289,8 +290,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "training": speed_tables.training,
     "under-load": speed_tables.under_load,
     "dicom": speed_tables.dicom,
-    "batch": speed_tables.batch,
-    "batch-plan": speed_tables.batch_plan,
+    "batch": batch_tables.batch,
+    "batch-plan": batch_tables.batch_plan,
+    "drift": batch_tables.drift,
     "audit": audit,
     "gate": gate,
 }
