@@ -47,7 +47,7 @@ def pixel_flags(grey: Grey) -> tuple[Flag, ...]:
         return (Flag(FlagCode.UNIFORM),)
     if min(grey.shape) < SMALLEST_SIDE:
         return (Flag(FlagCode.TOO_SMALL),)
-    if np.mean((grey < BLACK) | (grey > WHITE)) > EXTREME:
+    if np.count_nonzero(grey < BLACK) + np.count_nonzero(grey > WHITE) > EXTREME * grey.size:
         return (Flag(FlagCode.BADLY_EXPOSED),)
     return ()
 
