@@ -9,6 +9,7 @@ import make_reference
 import numpy as np
 import pytest
 from PIL import Image
+from tables import load
 
 from batch.test_run import unwatched
 from conftest import small_recipe, with_metadata
@@ -47,6 +48,7 @@ def test_the_shipped_one_is_of_the_shipped_model():
     assert {sum(histogram["counts"]) for histogram in reference["histograms"].values()} == {reference["images"]}
     assert (files("covidcxr") / "assets" / SHIPPED).stat().st_size < 10_000
     assert find_reference(None, shipped.model[:-1] + "x") is None
+    assert load("docs/results/drift.json")["model"] == shipped.model
 
 
 def test_the_shipped_model_is_compared_without_being_asked(tmp_path):
