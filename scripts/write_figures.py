@@ -74,7 +74,11 @@ def honest() -> str:
             f"{p5['data']['n']} images of {p5['data']['patients']} patients",
         ],
     ]
-    return table(["", "what", "measured (95 % interval)", "on"], rows)
+    verdict = load("docs/results/audit-default.json")["verdict"]
+    return (
+        table(["protocol", "what", "measured (95 % interval)", "on"], rows)
+        + f"\nThe shortcut audit of the shipped model, `{p5['model']}`: **{verdict}**.\n"
+    )
 
 
 def classic_and_controls() -> str:
