@@ -22,6 +22,9 @@ from covidcxr.verdict import Audit
 
 LUNG = 0.5
 """Probability from which a cell of the activation map counts as lung."""
+AT_ONCE = 4
+"""Images in one run of the network: what lies between the layers of more does not fit into the cache of a core, and
+each then takes longer (docs/performance.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +183,7 @@ class Predictor:
         return self.predict_many([grey])[0]
 
     def predict_many(self, greys: Sequence[Grey]) -> list[Prediction]:
-        """Score decoded images in one run of the network, in their order."""
+        """Score decoded images, in their order."""
         if not greys:
             return []
         outputs = self.run(greys, self.outputs - {EMBEDDING})
@@ -200,7 +203,11 @@ class Predictor:
             By name, see covidcxr.artifact.
         """
         batch = np.stack([self.artifact.preprocessing(grey) for grey in greys])[..., np.newaxis]
-        return dict(zip(names, self._session.run(list(names), {INPUT: batch}), strict=True))
+        parts = [
+            self._session.run(list(names), {INPUT: batch[start : start + AT_ONCE]})
+            for start in range(0, len(batch), AT_ONCE)
+        ]
+        return {name: np.concatenate(values) for name, *values in zip(names, *parts, strict=True)}
 
     def _prediction(self, grey: Grey, outputs: dict[str, NDArray[np.float32]]) -> Prediction:
         artifact = self.artifact
