@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from pynetdicom import AE, evt
 
 from covidcxr.dicom.peer import RESULT_CLASSES
@@ -105,7 +106,7 @@ def killed_twice(folder, model, *, images, associations, grey=CHEST):
 
 
 def fuzzed(folder, model, *, messages, grey=CHEST):
-    """Send mutated data sets and PDUs; the node must stay up, answer, score a good image, and log no patient."""
+    """Send mutated data sets and PDUs; the node must stay up, answer, score a good image and close every connection."""
     port, log, good = free_port(), folder / "queue.log", chest(1, grey=grey)
     with node(folder / "queue", model, port, "--associations", "32") as server:
         started = time.monotonic()
@@ -116,6 +117,7 @@ def fuzzed(folder, model, *, messages, grey=CHEST):
         wait_for(lambda: f"scored: {good.SOPInstanceUID}:" in log.read_text(), seconds=300)
         echo = [tool("echoscu"), "-aec", "COVIDCXR", "127.0.0.1", str(port)]
         assert subprocess.run(echo, check=False).returncode == 0
+        wait_for(lambda: {c.status for c in psutil.Process(server.pid).net_connections("tcp")} == {"LISTEN"})
         assert server.poll() is None
         peak = peak_mb(server.pid)
     text = log.read_text()

@@ -26,12 +26,14 @@ from dicom.conftest import (
     chest,
     free_port,
     node,
+    process,
     save,
     send,
     stored,
     tool,
     wait_for,
 )
+from dicom.fuzz import request
 
 
 def echo(port, called="COVIDCXR", calling="MODALITY", *options):
@@ -67,6 +69,14 @@ def test_images_arrive_and_results_stand_in_the_archive(model_file, tmp_path):
     log = (tmp_path / "queue.log").read_text()
     assert log.count("delivered: ") == 3
     assert log.count("known: ") == 3
+
+
+def test_a_title_and_a_port_are_enough(tmp_path):
+    port = free_port()
+    command = [sys.executable, "-m", "covidcxr", "dicom", "node", "--ae-title", "CHESTS", "--port", port]
+    with process(command, log=tmp_path / "node.log", port=port, cwd=tmp_path):
+        assert echo(port, called="CHESTS")
+    assert (tmp_path / "covidcxr-queue").is_dir()
 
 
 def test_a_peer_that_comes_later_gets_everything(model_file, tmp_path):
@@ -221,6 +231,21 @@ def test_connections_that_close_without_a_word_hold_no_place(running):
     for _ in range(20):
         socket.create_connection(("127.0.0.1", running)).close()
     wait_for(lambda: echo(running), seconds=5)
+
+
+def test_a_request_that_ends_its_thread_ends_its_connection(running):
+    """A presentation context without a transfer syntax, which pynetdicom does not expect."""
+    whole = request()
+    context = whole.index(b"\x20\x00\x00", 74)  # the items follow 74 bytes (PS3.8 table 9-11)
+    syntax = whole.index(b"\x40\x00", context)
+    end = context + 4 + struct.unpack_from(">H", whole, context + 2)[0]
+    body = whole[6:context] + struct.pack(">BBH", 0x20, 0, syntax - context - 4) + whole[context + 4 : syntax]
+    body += whole[end:]
+    with socket.create_connection(("127.0.0.1", running)) as client:
+        client.settimeout(20)
+        client.sendall(whole[:2] + struct.pack(">L", len(body)) + body)
+        assert client.recv(1) == b""
+    assert echo(running)
 
 
 def test_more_associations_than_allowed_are_rejected_and_come_in_later(running):

@@ -143,6 +143,7 @@ class Node:
             return
         connection.socket.settimeout(NETWORK_TIMEOUT_S)
         bound_reading(connection, self._limits.message_bytes)
+        close_at_the_end(event.assoc)
 
     def _stored(self, event: evt.Event) -> int:
         """Answer a C-STORE request: success only for what is safe on disk or needs no keeping."""
@@ -207,6 +208,27 @@ class Pace:
             turn = max(time.monotonic(), self._next)
             self._next = turn + self._interval
         time.sleep(max(0.0, turn - time.monotonic()))
+
+
+def close_at_the_end(association: Any) -> None:  # noqa: ANN401 - pynetdicom's own thread
+    """Let the connection of an association of pynetdicom end with its thread, also where an error ends that.
+
+    It would stay open, with a thread that reads it, and count among no associations.
+
+    Args:
+        association: An Association that has not started.
+    """
+    run, connection = association.run, association.dul.socket
+
+    def whole() -> None:
+        try:
+            run()
+        finally:
+            association.dul.kill_dul()
+            association.dul.join()  # a read ends NETWORK_TIMEOUT_S after the last byte
+            connection.close()
+
+    association.run = whole
 
 
 def bound_reading(connection: Any, most: int) -> None:  # noqa: ANN401 - pynetdicom's own socket
