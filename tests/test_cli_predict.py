@@ -18,7 +18,7 @@ from covidcxr.flags import TEXTS, FlagCode
 from covidcxr.images import read_image
 from covidcxr.labels import LABELS
 from covidcxr.phantom import radiograph
-from test_dicom_images import dicom, write
+from dicom_objects import dicom, write
 
 
 @pytest.fixture

@@ -5,8 +5,9 @@ import warnings
 
 import numpy as np
 from PIL import Image
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+
+import dicom_objects
+from dicom_objects import write
 
 
 def picture(pixels, kind="PNG", **options):
@@ -18,23 +19,9 @@ def picture(pixels, kind="PNG", **options):
 
 def dicom(grey, **elements):
     """Encode a grey image as an uncompressed DICOM object of 12 bits, window and all; ``elements`` sets any element."""
-    ds = Dataset()
-    ds.file_meta = FileMetaDataset()
-    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID = ComputedRadiographyImageStorage
-    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID = generate_uid(entropy_srcs=["uploads"])
-    ds.Modality = "CR"
-    ds.Rows, ds.Columns = grey.shape
-    ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
-    ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 12, 11, 0
-    ds.WindowCenter, ds.WindowWidth = 2048, 4096
-    ds.PixelData = (grey.astype(np.uint16) * 16).tobytes()
     with warnings.catch_warnings(action="ignore"):  # elements that break the standard are what some tests want
-        for keyword, value in elements.items():
-            setattr(ds, keyword, value)
-        file = io.BytesIO()
-        ds.save_as(file, enforce_file_format=True)
-    return file.getvalue()
+        stored = grey.astype(np.uint16) * 16
+        return write(dicom_objects.dicom(stored, bits=12, **{"WindowCenter": 2048, "WindowWidth": 4096} | elements))
 
 
 BOUNDARY = "edge-of-a-part"

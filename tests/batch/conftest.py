@@ -18,7 +18,7 @@ from PIL import Image
 from covidcxr.batch.plan import Settings
 from covidcxr.batch.scoring import Job
 from covidcxr.phantom import radiograph
-from test_dicom_images import dicom, write
+from dicom_objects import dicom, write
 
 
 @pytest.fixture(scope="session")
