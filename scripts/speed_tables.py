@@ -109,8 +109,9 @@ def dicom() -> str:
         [
             f"{killed['images']} images on {killed['associations']} associations, the node killed {killed['kills']} "
             "times with SIGKILL",
-            f"{killed['reports']} reports, {killed['objects']} objects, none lost, none twice ({killed['sent_again']} "
-            f"came again under the same UID with the same content); {killed['seconds']:.0f} s",
+            f"{killed['reports']} reports, {killed['objects']} objects, none lost; {killed['sent_again']} came "
+            f"again under the same UID with the same content, so that an archive has each once; "
+            f"{killed['seconds']:.0f} s",
         ],
         [
             f"{fuzzed['messages'] // 2:,} mutated data sets and {fuzzed['messages'] // 2:,} mutated PDUs",
