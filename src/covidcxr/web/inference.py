@@ -21,7 +21,7 @@ from covidcxr.web.scorer import Scorer
 
 if TYPE_CHECKING:
     from covidcxr.labels import Label
-    from covidcxr.predictor import Prediction
+    from covidcxr.predictor import Prediction, Predictor
     from covidcxr.web.tensors import Image, InferenceRequest, Tensor
 
 MODEL = "covidcxr"
@@ -38,7 +38,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 def create_inference(scorer: Scorer, readiness: Readiness, *, max_images: int) -> Blueprint:
     """Make the blueprint of the protocol; see covidcxr.web.app.create_app for the arguments."""
     inference = Blueprint("inference", __name__, url_prefix="/v2")
-    version = scorer.predictor.model.partition("@")[2]
+    version = _version(scorer.predictor)
     reading = Lock()  # JSON takes many times its bytes in memory, so one request at a time is read
 
     def check(name: str, asked: str | None) -> None:
@@ -91,16 +91,13 @@ def create_inference(scorer: Scorer, readiness: Readiness, *, max_images: int) -
             predictions = [_score(scorer, image, index) for index, image in enumerate(asked_for.images)]
         except ImageError as error:
             abort(422, str(error))
-        labels = scorer.predictor.artifact.labels
-        answer = {
-            "model_name": MODEL,
-            "model_version": version,
-            **({"id": asked_for.id} if asked_for.id is not None else {}),
-            "parameters": {"labels": ",".join(labels), "model": scorer.predictor.model},
-        }
-        return _answer(answer, _tensors(predictions, labels), asked_for)
+        return _answer(scorer.predictor, predictions, asked_for)
 
     return inference
+
+
+def _version(predictor: "Predictor") -> str:
+    return predictor.model.partition("@")[2]
 
 
 def _metadata(labels: "Sequence[Label]", version: str) -> dict[str, Any]:
@@ -136,11 +133,20 @@ def _tensors(predictions: "Sequence[Prediction]", labels: "Sequence[Label]") -> 
     }
 
 
-def _answer(answer: dict[str, Any], tensors: "dict[str, Tensor]", asked_for: "InferenceRequest") -> ResponseReturnValue:
+def _answer(
+    predictor: "Predictor", predictions: "Sequence[Prediction]", asked_for: "InferenceRequest"
+) -> ResponseReturnValue:
     """Write the outputs that were asked for, as JSON or as bytes after it."""
     from covidcxr.web.tensors import write
 
-    outputs, rest = [], b""
+    labels = predictor.artifact.labels
+    answer = {
+        "model_name": MODEL,
+        "model_version": _version(predictor),
+        **({"id": asked_for.id} if asked_for.id is not None else {}),
+        "parameters": {"labels": ",".join(labels), "model": predictor.model},
+    }
+    tensors, outputs, rest = _tensors(predictions, labels), [], b""
     for name, binary in asked_for.outputs.items():
         output, data = write(name, tensors[name], binary=binary)
         outputs.append(output)
