@@ -54,6 +54,7 @@ bench-load: $(VENV)/everything ## the server under load
 
 bench: $(VENV)/everything ## speed and size against the classic deployment
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/speed.py
 
 bench-training: $(VENV)/everything ## the training pipeline against the network alone
 	$(BIN)/python benchmarks/training.py

@@ -11,6 +11,7 @@ from typing import Any
 
 import batch_tables
 import speed_tables
+import work_tables
 from tables import ROOT, load, percent, ratio, share, table
 
 PAGES = (
@@ -293,6 +294,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "networks": speed_tables.networks,
     "training": speed_tables.training,
     "under-load": speed_tables.under_load,
+    "cold-command": work_tables.cold_command,
+    "decoding": work_tables.decoding,
+    "one-core": work_tables.one_core,
+    "folder": work_tables.folder,
+    "runtimes": work_tables.runtimes,
     "dicom": speed_tables.dicom,
     "batch": batch_tables.batch,
     "batch-plan": batch_tables.batch_plan,
