@@ -140,6 +140,12 @@ def send(port, *files, called="COVIDCXR", calling="MODALITY", options=()):
     return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=120, check=False)
 
 
+def echo(port, called="COVIDCXR", calling="MODALITY", *options):
+    """Tell whether dcmtk's echoscu gets an answer."""
+    command = [tool("echoscu"), "-aet", calling, "-aec", called, *options, "127.0.0.1", str(port)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).returncode == 0
+
+
 def stored(folder):
     """Return the data sets in a folder of files."""
     return [pydicom.dcmread(path) for path in sorted(Path(folder).iterdir())]

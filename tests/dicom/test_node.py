@@ -24,21 +24,16 @@ from dicom.conftest import (
     answers,
     archive,
     chest,
+    echo,
     free_port,
     node,
     process,
     save,
     send,
     stored,
-    tool,
     wait_for,
 )
 from dicom.fuzz import request
-
-
-def echo(port, called="COVIDCXR", calling="MODALITY", *options):
-    command = [tool("echoscu"), "-aet", calling, "-aec", called, *options, "127.0.0.1", str(port)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).returncode == 0
 
 
 def pictures(folder, *datasets):
@@ -288,45 +283,6 @@ def test_a_queue_is_used_by_one_node_and_left_in_order(model_file, tmp_path):
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 0
     assert not answers(port)
-
-
-# TLS.
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory):
-    """An authority, and certificates of it for the node and for a client, by openssl."""
-    folder = tmp_path_factory.mktemp("tls")
-
-    def openssl(*arguments):
-        subprocess.run([tool("openssl"), *arguments], cwd=folder, check=True, capture_output=True)
-
-    new = ("req", "-newkey", "rsa:2048", "-nodes")
-    openssl(*new, "-x509", "-days", "2", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem")
-    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
-    for name in ("node", "client"):
-        openssl(*new, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        signing = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
-        openssl("x509", "-req", "-in", f"{name}.csr", *signing, "-out", f"{name}.pem")
-    return folder
-
-
-def test_tls_with_certificates_on_both_sides(certificates, model_file, tmp_path):
-    port, to, tls = free_port(), free_port(), certificates
-    ours = ["--tls-cert", tls / "node.pem", "--tls-key", tls / "node.key", "--tls-ca", tls / "ca.pem"]
-    shown = [str(option) for option in ("+tls", tls / "client.key", tls / "client.pem", "+cf", tls / "ca.pem")]
-    nothing = ["+tla", "+cf", str(tls / "ca.pem")]
-    forward = ["--forward", f"ARCHIVE@127.0.0.1:{to}", "--forward-tls"]
-    with (
-        archive(tmp_path / "archive", to, *shown),
-        node(tmp_path / "queue", model_file, port, *ours, *forward),
-        socket.create_connection(("127.0.0.1", port)),  # a silent caller keeps nobody out
-    ):
-        assert echo(port, "COVIDCXR", "MODALITY", *shown)
-        assert not echo(port, "COVIDCXR", "MODALITY", *nothing)
-        assert not echo(port)
-        assert send(port, *pictures(tmp_path / "in", chest()), options=shown).returncode == 0
-        wait_for(lambda: len(list((tmp_path / "archive").iterdir())) == 3)
 
 
 # Parts.
