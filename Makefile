@@ -18,7 +18,7 @@ test: $(VENV)/everything ## ruff, mypy, import-linter and pytest
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n auto --dist loadfile
+	$(BIN)/pytest -n auto --dist loadfile --durations 20
 
 reproduce: $(VENV)/everything ## the shipped model and its figures from the raw collections in DATA
 	$(BIN)/python scripts/reproduce.py --data $(DATA) --out $(OUT)

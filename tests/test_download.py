@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import socket
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from covidcxr.download import check_files, download, tree_sha256, unpack
 from covidcxr.errors import DownloadError
 from covidcxr.fetch import ATTEMPTS, fetch
 from covidcxr.sources import SOURCES, GitHubArchive
+from ports import free_port
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 BODY = bytes(range(256)) * 20_000
@@ -185,9 +185,7 @@ def test_a_busy_server_is_asked_again_and_a_missing_page_is_not(server, tmp_path
     server.failures = 2
     fetch(server.url, tmp_path / "file", first_pause=0)
     assert [status for _, status in server.seen] == [503, 503, 200]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        closed = f"http://127.0.0.1:{free.getsockname()[1]}"
+    closed = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(DownloadError, match=f"in {ATTEMPTS} attempts"):
         fetch(closed, tmp_path / "other", first_pause=0)
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from covidcxr.phantom import radiograph
-from deploy.tools import API, DEPLOY, free_port, need, wait_until_ready
+from deploy.tools import API, DEPLOY, need, wait_until_ready
+from ports import free_port
 from uploads import MULTIPART, multipart, picture
 
 SITE = (DEPLOY / "nginx.conf").read_text()

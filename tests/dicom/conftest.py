@@ -74,11 +74,6 @@ def save(ds, path):
     return path
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
-
-
 def wait_for(condition, seconds=60):
     """Wait until a condition holds; return what it gave."""
     end = time.monotonic() + seconds

@@ -6,7 +6,8 @@ import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 
-from dicom.conftest import free_port, node, process, send, tool, wait_for
+from dicom.conftest import node, process, send, tool, wait_for
+from ports import free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "orthanc"
 

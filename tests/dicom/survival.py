@@ -16,8 +16,9 @@ import psutil
 from pynetdicom import AE, evt
 
 from covidcxr.dicom.peer import RESULT_CLASSES
-from dicom.conftest import CHEST, chest, free_port, node, save, send, tool, wait_for
+from dicom.conftest import CHEST, chest, node, save, send, tool, wait_for
 from dicom.fuzz import TO_SCORE, fuzz
+from ports import free_port
 
 KILLED_AT = (1 / 4, 2 / 3)
 """Shares of the images that the node has received when it is killed."""

@@ -25,7 +25,6 @@ from dicom.conftest import (
     archive,
     chest,
     echo,
-    free_port,
     node,
     process,
     save,
@@ -34,6 +33,7 @@ from dicom.conftest import (
     wait_for,
 )
 from dicom.fuzz import request
+from ports import free_port
 
 
 def pictures(folder, *datasets):

@@ -1,5 +1,6 @@
 """An image arrives at a real Orthanc, its results stand beside it."""
 
+import re
 import time
 import urllib.request
 
@@ -22,6 +23,19 @@ def test_results_stand_in_the_study_seconds_after_the_image(model_file, tmp_path
         with urllib.request.urlopen(f"{server.url}/instances/{capture['Instances'][0]}/preview") as picture:
             assert picture.read(8) == b"\x89PNG\r\n\x1a\n"
         assert "left alone" not in (tmp_path / "queue.log").read_text()
+
+
+def test_the_results_stand_in_orthancs_own_explorer(browser, model_file, tmp_path):
+    """The page on which a person finds the study lists a series for the image and for each of its results."""
+    with orthanc_and_node(tmp_path, model_file) as (server, _):
+        server.seconds_to_results(save(chest(0), tmp_path / "0.dcm"))
+        (study,) = server.get("/studies")
+        page = browser.new_page()
+        page.goto(f"{server.url}/app/explorer.html#study?uuid={study}")
+        shown = page.locator("#study").get_by_role("listitem")
+        for modality in ("CR", "SR", "OT", "PR"):
+            shown.filter(has_text=re.compile(rf"Modality: {modality}\b")).first.wait_for()
+        page.close()
 
 
 def test_the_configuration_holds_no_password_and_listens_to_this_machine_only():

@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from dicom.conftest import archive, chest, echo, free_port, node, save, send, tool, wait_for
+from dicom.conftest import archive, chest, echo, node, save, send, tool, wait_for
+from ports import free_port
 
 
 @pytest.fixture(scope="module")

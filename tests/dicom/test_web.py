@@ -13,8 +13,9 @@ from covidcxr.cli.dicom import PASSWORD
 from covidcxr.dicom.queue import Queue, State
 from covidcxr.dicom.web import Search, TokenFile, WebPeer, client_of, find, pull
 from covidcxr.dicom.work import PeerError, Scorer, Sender
-from dicom.conftest import NAME, PATIENT_ID, chest, free_port, save, send
+from dicom.conftest import NAME, PATIENT_ID, chest, save, send
 from dicom.orthanc import DEPLOY, orthanc
+from ports import free_port
 
 
 @pytest.fixture

@@ -84,3 +84,8 @@ def switch(card):
 def without_map(card):
     switch(card).uncheck()
     return shown(card)[..., 0].astype(int)
+
+
+def prevalence(page, role):
+    """Find the slider or the number in which a reader says how many have the disease."""
+    return page.get_by_role(role, name="Share of people with COVID-19 among those you would test")
