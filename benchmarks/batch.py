@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
+from threading import local
 from typing import Any
 
 import numpy as np
@@ -211,9 +212,16 @@ def compared(folder: Path, paths: list[str], workers: int) -> dict[str, dict[str
 
 def with_threads(job: Job, shards: list[int], *, workers: int) -> Iterator[Done]:
     """Score shards in threads that share one model."""
-    scorer = Scorer(job, job.predictor(threads=1))
+    predictor, own = job.predictor(threads=1), local()
+
+    def score(shard: int) -> Done:
+        if not hasattr(own, "scorer"):
+            own.scorer = Scorer(job, predictor)  # each reads the plan by itself: pyarrow's files are for one thread
+        done: Done = own.scorer(shard)
+        return done
+
     with ThreadPoolExecutor(workers) as pool:
-        yield from (future.result() for future in as_completed([pool.submit(scorer, shard) for shard in shards]))
+        yield from (future.result() for future in as_completed([pool.submit(score, shard) for shard in shards]))
 
 
 def rate(done: Iterator[Done], workers: int) -> float:
