@@ -34,7 +34,7 @@ def test_the_results_stand_in_orthancs_own_explorer(browser, model_file, tmp_pat
         page.goto(f"{server.url}/app/explorer.html#study?uuid={study}")
         shown = page.locator("#study li")
         for modality in ("CR", "SR", "OT", "PR"):
-            shown.filter(has_text=re.compile(rf"Modality: {modality}\b")).first.wait_for()
+            shown.filter(has_text=re.compile(rf"Modality:\s*{modality}")).first.wait_for()
         page.close()
 
 
