@@ -15,6 +15,16 @@ GREY = radiograph(np.random.default_rng(0), size=(192, 160))
 DEEP = GREY.astype(np.uint16) * 16  # 12 bits
 
 
+def overridden(ds, elements):
+    """The object with these elements, by keyword, in place of its own; None deletes one."""
+    for keyword, value in elements.items():
+        if value is None:
+            delattr(ds, keyword)
+        else:
+            setattr(ds, keyword, value)
+    return ds
+
+
 def dicom(stored, *, syntax=ExplicitVRLittleEndian, bits=None, **elements):
     """A computed radiograph of these stored values; ``elements`` overrides any element, None deletes it."""
     ds = Dataset()
@@ -33,12 +43,7 @@ def dicom(stored, *, syntax=ExplicitVRLittleEndian, bits=None, **elements):
     ds.HighBit = ds.BitsStored - 1
     ds.PixelRepresentation = int(stored.dtype.kind == "i")
     ds.PixelData = stored.tobytes()
-    for keyword, value in elements.items():
-        if value is None:
-            delattr(ds, keyword)
-        else:
-            setattr(ds, keyword, value)
-    return ds
+    return overridden(ds, elements)
 
 
 def write(ds):

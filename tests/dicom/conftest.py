@@ -16,6 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from covidcxr.phantom import radiograph
+from dicom_objects import overridden
 
 NAME, PATIENT_ID = "Geheim^Gerda", "SECRET-4711"
 CHEST = radiograph(np.random.default_rng(0), size=(192, 160))
@@ -53,12 +54,7 @@ def chest(number=1, *, grey=CHEST, **elements):
     ds.PatientOrientation = ["L", "F"]
     ds.PixelSpacing = [0.2, 0.2]
     ds.PixelData = (grey.astype(np.uint16) * 16).tobytes()
-    for keyword, value in elements.items():
-        if value is None:
-            delattr(ds, keyword)
-        else:
-            setattr(ds, keyword, value)
-    return ds
+    return overridden(ds, elements)
 
 
 def capture_of(grey, **elements):
