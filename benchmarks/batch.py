@@ -40,6 +40,7 @@ from covidcxr.batch.pool import score_here
 from covidcxr.batch.scoring import Done, Job, Scorer
 from covidcxr.batch.sources import find
 from covidcxr.batch.summary import count
+from covidcxr.cores import cores
 from covidcxr.phantom import radiograph
 from covidcxr.predictor import Predictor
 
@@ -249,7 +250,7 @@ def main() -> None:
     parser.add_argument("--small", type=int, nargs="+", default=[1000, 10_000, 100_000], help="images of SMALL x SMALL")
     parser.add_argument("--out", type=Path, default=RESULTS, help="file of the results")
     options = parser.parse_args()
-    workers = len(os.sched_getaffinity(0))
+    workers = cores()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         paths = radiographs(folder / str(FULL), FULL)

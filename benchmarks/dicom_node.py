@@ -6,7 +6,6 @@ dcmtk, orthanc and orthanc-dicomweb. The senders, the node and the archive share
 """
 
 import json
-import os
 import platform
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from run import HERE, SIDE, summary
 from tqdm import tqdm
 
 from covidcxr import __version__
+from covidcxr.cores import cores
 from covidcxr.phantom import radiograph
 from covidcxr.predictor import Predictor
 
@@ -76,7 +76,7 @@ def main() -> None:
     results |= {
         "side": SIDE,
         "model": Predictor.default().model,
-        "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}, Python {platform.python_version()}",
+        "machine": f"{cores()} cores, {platform.machine()}, Python {platform.python_version()}",
         "versions": {name: version(name) for name in ("pydicom", "pynetdicom", "highdicom")},
         "covidcxr": __version__,
     }

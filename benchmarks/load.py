@@ -20,9 +20,9 @@ from run import ENVIRONMENT, HERE, PYTHON, picture, score, server, summary, wait
 from tqdm import tqdm
 
 from covidcxr import __version__
+from covidcxr.cores import cores
 from covidcxr.images import decode_image
 from covidcxr.predictor import Predictor
-from covidcxr.web.server import cores
 
 ROUNDS, SECONDS = 3, 8
 CLIENTS = (1, 8)

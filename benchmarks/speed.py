@@ -28,10 +28,10 @@ from tqdm import tqdm
 
 from batch import dicom
 from covidcxr.artifact import EMBEDDING, INPUT
+from covidcxr.cores import cores
 from covidcxr.images import decode_image
 from covidcxr.phantom import radiograph
 from covidcxr.predictor import AT_ONCE, Predictor
-from covidcxr.web.server import cores
 
 MODEL = Path(str(files("covidcxr") / "assets" / "covidcxr.onnx"))
 SIDES = (1024, 3000)

@@ -15,7 +15,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from covidcxr.phantom import radiograph
-from covidcxr.web.server import cores
 from covidcxr.web.timeouts import Watchman, current_watch
 from serving import ask, serving
 from uploads import MULTIPART, dicom, multipart, picture
@@ -24,16 +23,6 @@ API = "/api/v1/predictions"
 GREY = radiograph(np.random.default_rng(0), size=(240, 200))
 BODY = multipart([("a.png", picture(GREY))])
 HEAD = f"POST {API} HTTP/1.1\r\nHost: x\r\nContent-Type: {MULTIPART}\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
-
-
-@pytest.mark.parametrize(
-    ("limit", "expected"), [("100000 100000", 1), ("50000 100000", 1), ("9900000 100000", None), ("max 100000", None)]
-)
-def test_a_containers_share_of_the_cores_counts(limit, expected, tmp_path):
-    file = tmp_path / "cpu.max"
-    assert cores(file) == len(os.sched_getaffinity(0))
-    file.write_text(limit + "\n")
-    assert cores(file) == (expected or len(os.sched_getaffinity(0)))
 
 
 def predict(host, port):

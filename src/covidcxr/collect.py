@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import logging
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from covidcxr.cores import cores
 from covidcxr.duplicates import Fingerprint, fingerprint
 from covidcxr.errors import ImageError, ManifestError
 from covidcxr.images import decode_image
@@ -125,7 +125,7 @@ def collect(root: Path, views: Collection[View]) -> tuple[list[Picture], list[Re
     read = partial(_read, views=frozenset(views))
     pictures: list[Picture] = []
     rejects: list[Reject] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for result in _in_order(pool, read, entries):
             if isinstance(result, Reject):
                 rejects.append(result)

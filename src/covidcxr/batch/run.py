@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from covidcxr.batch.scoring import Done, Job
 from covidcxr.batch.sources import find
 from covidcxr.batch.storage import BatchError, is_remote, join, remove_partial, write
 from covidcxr.batch.summary import count, summarise
+from covidcxr.cores import cores
 
 PAGE = "summary.html"
 LOCK = ".lock"
@@ -93,7 +93,7 @@ def _scored(job: Job, shards: Sequence[int], options: Options) -> Iterator[Done]
     if not shards:
         return iter(())
     if options.ray is None:
-        return score_here(job, shards, workers=options.workers or len(os.sched_getaffinity(0)))
+        return score_here(job, shards, workers=options.workers or cores())
     from covidcxr.batch.cluster import score_on_cluster
 
     return score_on_cluster(job, shards, address=options.ray, workers=options.workers)

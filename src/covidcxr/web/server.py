@@ -19,6 +19,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import AppImportError
 from gunicorn.workers.gthread import ThreadWorker
 
+from covidcxr.cores import cores
 from covidcxr.errors import CovidCxrError
 from covidcxr.memory import settle
 from covidcxr.web.board import Board
@@ -34,7 +35,6 @@ BACKLOG = 2048
 """Connections that may wait until a thread takes them; gunicorn's own default."""
 SHARED_MEMORY = "/dev/shm"
 """Where gunicorn keeps the heartbeat of its workers: no disk, which may be full, slow or read-only."""
-CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 QUICK_TURNS = 1e-4
 """Seconds."""
 
@@ -111,20 +111,6 @@ def address(listener: socket.socket) -> str:
     """Return the URL that a listening socket answers on."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if listener.family is socket.AF_INET6 else f"http://{host}:{port}"
-
-
-def cores(limit: Path = CPU_LIMIT) -> int:
-    """Return the number of processor cores that this process may use, at least 1.
-
-    Args:
-        limit: Where a container's share of them stands, if it has one (control groups of Linux, version 2).
-    """
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = limit.read_text("ascii").split()
-        return max(1, min(allowed, round(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such limit; "max" stands for none
-        return allowed
 
 
 @contextmanager
