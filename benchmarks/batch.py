@@ -11,7 +11,6 @@ CPU time counts what the work costs also where others share the cores; seconds d
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -32,7 +31,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
-from run import summary
+from run import machine, summary
 from tqdm import tqdm
 
 from covidcxr.batch.plan import PLAN, Plan, Settings, make_plan, parts_done
@@ -256,7 +255,7 @@ def main() -> None:
         paths = radiographs(folder / str(FULL), FULL)
         radiographs(folder / str(SMALL), SMALL)
         results: dict[str, Any] = {
-            "machine": f"{workers} cores, {platform.machine()}, Python {platform.python_version()}",
+            "machine": machine(),
             "versions": {name: version(name) for name in ("onnxruntime", "pyarrow", "pillow", "pydicom")},
             "model": Predictor.default().model,
             "workers": workers,

@@ -6,7 +6,6 @@ dcmtk, orthanc and orthanc-dicomweb. The senders, the node and the archive share
 """
 
 import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -18,11 +17,10 @@ from typing import Any
 
 import numpy as np
 import psutil
-from run import HERE, SIDE, summary
+from run import HERE, SIDE, machine, summary
 from tqdm import tqdm
 
 from covidcxr import __version__
-from covidcxr.cores import cores
 from covidcxr.phantom import radiograph
 from covidcxr.predictor import Predictor
 
@@ -76,7 +74,7 @@ def main() -> None:
     results |= {
         "side": SIDE,
         "model": Predictor.default().model,
-        "machine": f"{cores()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "machine": machine(),
         "versions": {name: version(name) for name in ("pydicom", "pynetdicom", "highdicom")},
         "covidcxr": __version__,
     }

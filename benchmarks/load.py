@@ -6,7 +6,6 @@ client runs on the same cores as the server.
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import requests
-from run import ENVIRONMENT, HERE, PYTHON, picture, score, server, summary, wait_for_first
+from run import ENVIRONMENT, HERE, PYTHON, machine, picture, score, server, summary, wait_for_first
 from tqdm import tqdm
 
 from covidcxr import __version__
@@ -96,7 +95,7 @@ def measure(folder: Path) -> dict[str, object]:
         "deployments": {name: {key: summary(v) for key, v in found.items()} for name, found in series.items()},
         "loop_per_s": summary(loops),
         "many": many | {"clients": MANY},
-        "machine": f"{cores()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "machine": machine(),
         "covidcxr": __version__,
     }
 

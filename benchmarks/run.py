@@ -26,6 +26,7 @@ import requests
 from PIL import Image
 from tqdm import tqdm
 
+from covidcxr.cores import cores
 from covidcxr.phantom import radiograph
 
 HERE = Path(__file__).parent
@@ -175,6 +176,11 @@ def own_mb() -> float:
     return sum(path.stat().st_size for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc") / 1e6
 
 
+def machine() -> str:
+    """Return what the figures were measured on."""
+    return f"{cores()} cores, {platform.machine()}, Python {platform.python_version()}"
+
+
 def summary(values: list[float]) -> dict[str, float]:
     """Return median, smallest and largest value."""
     return {"median": float(np.median(values)), "min": min(values), "max": max(values), "n": len(values)}
@@ -212,7 +218,7 @@ def measure(folder: Path) -> dict[str, object]:
                     found.setdefault(key, []).extend(values)
     own = Path(str(files("covidcxr") / "assets" / "covidcxr.onnx"))
     return {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "machine": machine(),
         "versions": {name: distribution(name).version for name in ("tensorflow", "keras", "onnxruntime", "flask")},
         "picture": f"synthetic radiograph, PNG, {SIDE} x {SIDE}",
         "deployments": {

@@ -9,7 +9,6 @@ benchmarks/runtimes.json and its table in the docs.
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from run import HERE, picture
+from run import HERE, machine, picture
 from speed import MODEL, cores, flat_out, in_turn, milliseconds
 
 from covidcxr.artifact import EMBEDDING, INPUT
@@ -141,7 +140,7 @@ def main() -> None:
         scores = {name: score(one, test) for name, one in found.items()}
     shipped = next(iter(scores.values())).y_score
     results = {
-        "machine": f"{cores()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "machine": machine(),
         "versions": {name: version(name) for name in ("onnxruntime", "openvino")},
         "model": Predictor.default().model,
         "test": {"n": len(test), "patients": len({record.group for record in test})},

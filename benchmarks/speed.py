@@ -6,7 +6,6 @@ Part of ``make bench``; writes benchmarks/speed.json and its tables in the docs.
 import io
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from PIL import Image
-from run import ENVIRONMENT, HERE, PYTHON, picture, summary
+from run import ENVIRONMENT, HERE, PYTHON, machine, picture, summary
 from tqdm import tqdm
 
 from batch import dicom
@@ -261,7 +260,7 @@ def main() -> None:
         (folder / "pictures").mkdir()
         paths = list(islice(pictures(folder / "pictures"), FILES))
         results = {
-            "machine": f"{cores()} cores, {platform.machine()}, Python {platform.python_version()}",
+            "machine": machine(),
             "versions": {"onnxruntime": ort.__version__, "pillow": Image.__version__},
             "load_before": os.getloadavg()[0],
             "model": Predictor.default().model,

@@ -8,8 +8,6 @@ benchmarks/training.json and the figures in the docs. Run on an otherwise idle m
 
 import hashlib
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -21,7 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
-from run import summary
+from run import machine, summary
 from tqdm import tqdm
 
 from covidcxr.dataset import Batches
@@ -103,7 +101,7 @@ def measure(folder: Path) -> dict[str, object]:
     networks, pipelines = map(list, zip(*rounds[1:], strict=True))
     ratios = [whole / bare for bare, whole in rounds[1:]]
     return {
-        "machine": f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}",
+        "machine": machine(),
         "versions": {name: version(name) for name in ("tensorflow", "keras")},
         "recipe": RECIPE,
         "trainable": recipe.training.phases[-1].trainable,
