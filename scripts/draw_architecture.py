@@ -82,7 +82,7 @@ BOXES = {
     "ground": Box(
         title="What all stand on",
         modules=("labels", "errors", "images", "dicom_pixels", "gdcm_frame", "memory", "cores", "phantom"),
-        x=20, y=495, width=1100, columns=7, kind="data",
+        x=20, y=495, width=1100, columns=8, kind="data",
     ),
 }  # fmt: skip
 ARROWS = (
