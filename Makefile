@@ -37,10 +37,10 @@ publish: $(VENV)/everything ## ship the model and the figures that `make reprodu
 	$(BIN)/covidcxr card --model src/covidcxr/assets/covidcxr.onnx --reports src/covidcxr/assets/results --out docs/model-card.md
 	$(BIN)/python scripts/screenshot_page.py
 
-lungs: $(VENV)/everything ## train and ship the network that finds the lungs, with its figures
+lungs: $(VENV)/everything ## train and ship the networks that find the lungs, with their figures
 	$(BIN)/covidcxr lungs train --root $(DATA) --out $(OUT)/lungs
 	cp $(OUT)/lungs/lungs.onnx src/covidcxr/assets/lungs.onnx
-	cp $(OUT)/lungs/lungs.weights.h5 src/covidcxr/models/lungs.weights.h5
+	cp $(OUT)/lungs/cells/lung_cells.weights.h5 src/covidcxr/models/lung_cells.weights.h5
 	cp $(OUT)/lungs/report.json docs/results/lungs.json
 
 bench-batch: $(VENV)/everything ## cost and memory of very many images

@@ -167,7 +167,7 @@ def kind(name: str, about: dict[str, Any]) -> str:
     if about["op_name"] != "Conv":
         return "all that is no convolution"
     shape = next(iter(about["input_type_shape"][1].values()))
-    if "lung_unet" in name:
+    if "lung_cells" in name:
         return "convolutions that find the lungs"
     if shape[1] == 1:
         return "depthwise convolutions and the first one"

@@ -11,8 +11,20 @@ import pytest
 from covidcxr.errors import RecipeError
 from covidcxr.lung_data import find_pairs
 from covidcxr.lung_masks import LungSegmenter
-from covidcxr.lung_training import EXAMPLES, HISTORY, MODEL, NETWORK, REPORT, Settings, lung_loss, pixel_accuracy, train
-from covidcxr.models.lung_unet import WEIGHTS, lung_unet
+from covidcxr.lung_training import (
+    CELLS,
+    EXAMPLES,
+    HISTORY,
+    MODEL,
+    NETWORK,
+    REPORT,
+    Settings,
+    lung_loss,
+    pixel_accuracy,
+    train,
+)
+from covidcxr.models.efficientnet_lite import load_backbone
+from covidcxr.models.lung_cells import NAME, WEIGHTS, lung_cells
 from covidcxr.training_log import History
 from small_lungs import write_lungs
 
@@ -46,12 +58,24 @@ def test_two_epochs_lower_the_loss_and_leave_everything(finished):
     assert not (finished / "checkpoints").exists()
 
 
-def test_the_weights_fit_a_network_of_another_size(finished):
-    """They are what covidcxr.models.lung_unet loads into the network inside covidcxr.models.lung_pooled."""
-    network = lung_unet(size=64)
-    network.load_weights(finished / WEIGHTS)
-    trained = keras.models.load_model(finished / NETWORK, compile=False).get_weights()
-    assert all((a == b).all() for a, b in zip(network.get_weights(), trained, strict=True))
+def test_the_weights_of_the_cells_are_those_that_were_trained(finished):
+    """They are what covidcxr.models.lung_cells loads into the network of covidcxr.models.lung_pooled."""
+    found = lung_cells(112, None)
+    found.load_weights(finished / CELLS / WEIGHTS)
+    trained = keras.models.load_model(finished / CELLS / NETWORK, compile=False)
+    assert trained.output_shape == (None, 14, 14, 1)
+    pairs = zip(found.get_weights(), trained.get_layer(NAME).get_weights(), strict=True)
+    assert all((a == b).all() for a, b in pairs)
+    history = pd.read_csv(finished / CELLS / HISTORY)
+    assert history["loss"][1] < history["loss"][0]
+
+
+def test_the_network_behind_the_cells_stays_as_imagenet_left_it(finished):
+    trained = keras.models.load_model(finished / CELLS / NETWORK, compile=False)
+    backbone = load_backbone(64, "imagenet")
+    for name in ("stem", "stage4_block2_project", "stage4_block2_project_bn"):
+        pairs = zip(trained.get_layer(name).get_weights(), backbone.get_layer(name).get_weights(), strict=True)
+        assert all((a == b).all() for a, b in pairs)
 
 
 def test_the_report_says_what_was_held_out(finished, root):
@@ -61,7 +85,9 @@ def test_the_report_says_what_was_held_out(finished, root):
     assert report["test"]["n"] == sum(pair.hospital in held for pair in find_pairs(root)) == 4
     assert report["test"]["patients"] == 2
     assert report["training"] == {"n": 16, "patients": 8, "hospitals": 4}
-    assert 0 <= report["dice"]["low"] <= report["dice"]["value"] <= report["dice"]["high"] <= 1
+    for part in (report, report["cells"]):
+        assert 0 <= part["dice"]["low"] <= part["dice"]["value"] <= part["dice"]["high"] <= 1
+    assert report["cells"]["cells"] == 14
     assert {"covidcxr", "tensorflow", "keras", "onnxruntime"} <= set(report["versions"])
 
 
@@ -99,6 +125,15 @@ def test_the_loss_is_least_where_the_answer_is_right():
     empty = np.asarray(lung_loss(lungs, np.zeros_like(lungs)))
     assert right == pytest.approx([0, 0], abs=1e-4)
     assert (empty >= 1).all(), "small lungs that are missed cost a whole Dice"
+
+
+def test_cells_are_compared_with_the_lung_in_them():
+    lungs = np.zeros((1, 32, 32, 1), np.float32)
+    lungs[0, :16], lungs[0, 16:, :8] = 1, 1
+    cells = np.array([[1, 1], [0.5, 0]], np.float32)[np.newaxis, ..., np.newaxis]
+    best = np.asarray(lung_loss(lungs, cells))
+    assert all(best < np.asarray(lung_loss(lungs, np.abs(cells - off))) for off in (0.2, 0.5))
+    assert np.asarray(pixel_accuracy(lungs, cells)) == 1
 
 
 def test_accuracy_takes_pixels_for_lung_from_half_on():

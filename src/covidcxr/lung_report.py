@@ -1,4 +1,4 @@
-"""How well the lung network finds lungs: Dice on held-out images, and a contact sheet to look at."""
+"""How well the lung networks find lungs: Dice on held-out images, and a contact sheet to look at."""
 
 import platform
 from collections.abc import Sequence
@@ -6,17 +6,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from covidcxr import __version__
-from covidcxr.images import Grey, read_image
-from covidcxr.lung_data import LungPair
+from covidcxr.images import Grey, Preprocessing, read_image
+from covidcxr.lung_data import LungPair, load_pairs
 from covidcxr.lung_masks import LungSegmenter, Mask
 from covidcxr.metrics import Estimate, estimate
 
 SHEET_PICTURES, _COLUMNS, _SIDE, _GAP = 24, 6, 240, 6  # of the contact sheet: pictures, in a row, pixels
+HALF = 0.5
+"""Share of lung from which a cell counts as lung."""
 _DRAWN, _FOUND = (0, 158, 115), (230, 159, 0)
 """Colours of the outlines by people (green) and by the network (orange), distinct for colour-blind readers (Okabe and
 Ito 2008)."""
@@ -52,6 +55,33 @@ def evaluate(
         "hospitals_held_out": sorted({pair.hospital for pair in unseen}),
         "versions": {"covidcxr": __version__, "python": platform.python_version()}
         | {package: version(package) for package in ("tensorflow", "keras", "tf2onnx", "onnxruntime", "numpy")},
+    }
+
+
+def evaluate_cells(
+    network: keras.Model, preprocessing: Preprocessing, unseen: Sequence[LungPair], *, seed: int
+) -> dict[str, Any]:
+    """Compare coarse lungs with those that people drew, in cells that are lung for one half or more.
+
+    Args:
+        network: Of covidcxr.models.lung_cells.lung_cell_network.
+        preprocessing: What it was trained with.
+        unseen: Pairs of held-out hospitals.
+        seed: Of the bootstrap.
+
+    Returns:
+        JSON values: mean Dice as in ``evaluate``, and the sides of picture and cells.
+    """
+    images, masks = load_pairs(unseen, preprocessing)
+    found = np.asarray(network.predict(images, verbose=0))[..., 0]
+    side = found.shape[1]
+    drawn = masks.reshape(len(masks), side, preprocessing.size // side, side, -1).mean(axis=(2, 4)) / 255
+    scores = np.array([dice(one, other) for one, other in zip(drawn >= HALF, found >= HALF, strict=True)])
+    return {
+        "dice": mean_dice(scores, [pair.patient_id for pair in unseen], seed=seed).to_dict(),
+        "lowest_dice": float(scores.min()),
+        "side": preprocessing.size,
+        "cells": side,
     }
 
 

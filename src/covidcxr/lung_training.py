@@ -1,4 +1,8 @@
-"""Fit the lung network into a run folder, export it, test it. The same command goes on where a run was stopped."""
+"""Fit the two networks that find lungs into a run folder, export, test. The same command goes on where it was stopped.
+
+One gives fine masks of whole pictures (covidcxr.models.lung_unet), the other coarse ones to the classifier, by what
+that has seen anyway (covidcxr.models.lung_cells).
+"""
 
 import hashlib
 import json
@@ -13,12 +17,14 @@ import tensorflow as tf
 
 from covidcxr import __version__
 from covidcxr.errors import RecipeError
+from covidcxr.images import Preprocessing
 from covidcxr.lung_data import LungPair, MaskBatches, find_pairs, load_pairs, pairs_hash, split_by_hospital
 from covidcxr.lung_masks import LungSegmenter
-from covidcxr.lung_report import evaluate
-from covidcxr.lungs import PREPROCESSING, export
+from covidcxr.lung_report import evaluate, evaluate_cells
+from covidcxr.lungs import CELLS_PREPROCESSING, PREPROCESSING, export
 from covidcxr.machine import compute_exactly
-from covidcxr.models.lung_unet import WEIGHTS, lung_unet
+from covidcxr.models import lung_cells
+from covidcxr.models.lung_unet import lung_unet
 from covidcxr.recipe import Augmentation
 from covidcxr.training import make_run_folder
 from covidcxr.training_log import History, Progress
@@ -26,7 +32,9 @@ from covidcxr.training_log import History, Progress
 RUN, HISTORY, NETWORK, MODEL, REPORT, EXAMPLES = (
     *("run.json", "history.csv", "model.keras", "lungs.onnx", "report.json", "examples.png"),
 )
-"""Files of a run folder; beside them lungs.weights.h5 and curves.png and, while it trains, the folder checkpoints."""
+"""Files of a run folder; beside them curves.png and, while it trains, the folder checkpoints."""
+CELLS = "cells"
+"""Folder in it for the network of the cells, with NETWORK, HISTORY and the weights that lung_cells ships with."""
 AUGMENTATION = Augmentation(flip=True, rotation=15, translation=0.1, zoom=0.2, brightness=0.1, contrast=0.3)
 """Wide, for the network must also find the lungs of children and of pictures cut in other ways."""
 
@@ -53,7 +61,7 @@ class Settings:
 
 
 def train(root: Path, out: Path, settings: Settings) -> dict[str, Any]:
-    """Train, export and test the lung network.
+    """Train and test both networks, and export the first.
 
     Args:
         root: Folder with the collections in their published layouts, and the masks; see covidcxr.lung_data.
@@ -71,12 +79,15 @@ def train(root: Path, out: Path, settings: Settings) -> dict[str, Any]:
     known, unseen = split_by_hospital(find_pairs(root), seed=settings.seed)
     data_hash = pairs_hash(known)
     _open_run(out, {"settings": asdict(settings), "data_hash": data_hash, "covidcxr": __version__})
-    if not (out / NETWORK).exists():
-        _fit(known, settings, out)
-    network = keras.models.load_model(out / NETWORK, compile=False)
-    network.save_weights(out / WEIGHTS)
+    keras.utils.set_random_seed(settings.seed)
+    compute_exactly()
+    network = _fitted(lung_unet(size=PREPROCESSING.size), PREPROCESSING, known, settings, out)
     export(network, out / MODEL, data_hash=data_hash)
     report = evaluate(LungSegmenter.load(out / MODEL), known, unseen, out / EXAMPLES, seed=settings.seed)
+    network = lung_cells.lung_cell_network(CELLS_PREPROCESSING.size)
+    network = _fitted(network, CELLS_PREPROCESSING, known, settings, out / CELLS)
+    network.get_layer(lung_cells.NAME).save_weights(out / CELLS / lung_cells.WEIGHTS)
+    report["cells"] = evaluate_cells(network, CELLS_PREPROCESSING, unseen, seed=settings.seed)
     report |= {"settings": asdict(settings), "data_hash": data_hash, "sha256": _sha256(out / MODEL)}
     (out / REPORT).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     return report
@@ -97,13 +108,22 @@ def _open_run(out: Path, depends: dict[str, Any]) -> None:
     (out / RUN).write_text(json.dumps(depends, indent=2) + "\n", "utf-8")
 
 
-def _fit(pairs: Sequence[LungPair], settings: Settings, out: Path) -> None:
-    keras.utils.set_random_seed(settings.seed)
-    compute_exactly()
-    images, masks = load_pairs(pairs, PREPROCESSING)
+def _fitted(
+    model: keras.Model, preprocessing: Preprocessing, pairs: Sequence[LungPair], settings: Settings, out: Path
+) -> keras.Model:
+    """Return the trained network: from ``out`` where it stands there already."""
+    if not (out / NETWORK).exists():
+        out.mkdir(exist_ok=True)
+        _fit(model, preprocessing, pairs, settings, out)
+    return keras.models.load_model(out / NETWORK, compile=False)
+
+
+def _fit(
+    model: keras.Model, preprocessing: Preprocessing, pairs: Sequence[LungPair], settings: Settings, out: Path
+) -> None:
+    images, masks = load_pairs(pairs, preprocessing)
     batches = MaskBatches(images, masks, batch_size=settings.batch_size, seed=settings.seed, augmentation=AUGMENTATION)
     steps = len(batches) * settings.epochs
-    model = lung_unet(size=PREPROCESSING.size)
     rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
     model.compile(optimizer=keras.optimizers.Adam(rate), loss=lung_loss, metrics=[pixel_accuracy])
     progress = Progress(total=steps)
@@ -127,15 +147,22 @@ def lung_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
 
     Args:
         y_true: float32, shape (n, size, size, 1), 0..1.
-        y_pred: The same for the network's answer.
+        y_pred: The network's answer, of the same size or of cells of so many pixels that they fill it.
 
     Returns:
         float32, shape (n,).
     """
+    y_true = _in_cells(y_true, y_pred)
     entropy = tf.reduce_mean(keras.losses.binary_crossentropy(y_true, y_pred), axis=(1, 2))
     return entropy + keras.losses.dice(y_true, y_pred, axis=(1, 2, 3))
 
 
 def pixel_accuracy(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
     """Return the share of pixels that are lung in both or in neither, at a threshold of 0.5; arguments as lung_loss."""
+    y_true = _in_cells(y_true, y_pred)
     return tf.reduce_mean(tf.cast((y_true >= 0.5) == (y_pred >= 0.5), tf.float32), axis=(1, 2, 3))
+
+
+def _in_cells(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    side = y_true.shape[1] // y_pred.shape[1]
+    return tf.nn.avg_pool2d(y_true, side, side, "VALID")

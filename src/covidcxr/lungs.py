@@ -1,4 +1,4 @@
-"""The lung network of covidcxr.models.lung_unet: what it is fed, and its export."""
+"""The networks of covidcxr.models.lung_unet and lung_cells: what they are fed, and the export of the first."""
 
 import json
 from dataclasses import asdict
@@ -15,6 +15,8 @@ from covidcxr.lung_masks import METADATA_KEY
 
 PREPROCESSING = Preprocessing(size=128, crop=1.0, equalize=True)
 """The whole picture; equalised, because window and gamma of the collections differ."""
+CELLS_PREPROCESSING = Preprocessing(size=224, crop=0.8, equalize=True, blur=1.5)
+"""That of the recipe ``default``: the cells are found in the picture that its network sees."""
 TOLERANCE = 1e-4
 """Largest difference of a probability between Keras and the exported file."""
 LICENCE = "Apache-2.0; trained on lung masks of V7 Labs (CC BY 4.0) for images of covid-chestxray-dataset, see NOTICE"

@@ -17,7 +17,7 @@ from covidcxr.dataset import Batches, balanced_weights, class_indices, load_imag
 from covidcxr.errors import RecipeError
 from covidcxr.machine import Machine, compute_exactly
 from covidcxr.manifest import Record
-from covidcxr.models import build
+from covidcxr.models import build, lung_cells
 from covidcxr.recipe import Phase, Recipe, parse_recipe
 from covidcxr.robust_training import set_robust_head
 from covidcxr.scoring import Scores, write_scores
@@ -191,12 +191,17 @@ def set_trainable(model: keras.Model, first: str) -> None:
     too small to estimate them anew. A network within the network, such as the one that finds the lungs, stays as it is.
 
     Raises:
-        RecipeError: The network has no such layer.
+        RecipeError: The network has no such layer, or finds the lungs by features that would change.
     """
     names = [layer.name for layer in model.layers]
     if first != "all" and first not in names:
         raise RecipeError(f"Expected 'all' or a layer of {model.name} as trainable. Received {first!r}.")
     start = 0 if first == "all" else names.index(first)
+    if lung_cells.NAME in names and start <= names.index(lung_cells.SEEN):
+        raise RecipeError(
+            f"Expected a layer after {lung_cells.SEEN} as trainable, by whose output {model.name} finds the lungs. "
+            f"Received {first!r}."
+        )
     for place, layer in enumerate(model.layers):
         given = isinstance(layer, keras.layers.BatchNormalization | keras.Model) and "head" in names
         layer.trainable = place >= start and not given

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 that pools its features over the lungs only, as a network inside it finds them.
+"""EfficientNet-Lite0 that pools its features over the lungs only, which it finds by its own features.
 
 What lies outside the lungs (markers, cables, collimation, the shape of the body) tells collections apart and says
 little of a pneumonia. Three stages are pooled, and not the last layer, which knows ImageNet's objects best.
@@ -11,25 +11,23 @@ from covidcxr.artifact import LUNGS
 from covidcxr.errors import RecipeError
 from covidcxr.models.efficientnet_lite import load_backbone
 from covidcxr.models.head import classification_head
-from covidcxr.models.lung_unet import lung_unet
+from covidcxr.models.lung_cells import SEEN, lung_cells
 from covidcxr.models.upsampling import doubled
 
-STAGES = ("stage4_block2_add", "stage5_block3_add", "stage6_block0_project_bn")
+STAGES = (SEEN, "stage5_block3_add", "stage6_block0_project_bn")
 """Layers whose features are pooled: 112, 192 and 320 channels at 1/16, 1/32 and 1/32 of the side."""
 FLOOR = 1e-3
 """Added to the probability of lung, so that a picture without any is pooled whole."""
-LUNG_CELL = 8
-"""Pixels of the lung network, which sees the picture at half its size, a cell of the finest pooled stage."""
 
 
 def lung_pooled(*, size: int, classes: int, weights: str | None, dropout: float) -> keras.Model:
     """Build the network.
 
     Args:
-        size: Side of the square input in pixels, a multiple of 32. The histogram must be equalised
-            (covidcxr.images.Preprocessing), as the lung network expects.
+        size: Side of the square input in pixels, a multiple of 32. What finds the lungs was trained on pictures as
+            covidcxr.lungs.CELLS_PREPROCESSING makes them, and finds less in others.
         classes: Number of classes.
-        weights: ``imagenet`` (with it come the lung network's, see covidcxr.models.lung_unet) or None.
+        weights: ``imagenet`` (with it come those that find the lungs, see covidcxr.models.lung_cells) or None.
         dropout: Share of the pooled features dropped in training.
 
     Returns:
@@ -44,19 +42,16 @@ def lung_pooled(*, size: int, classes: int, weights: str | None, dropout: float)
     stages = [backbone.get_layer(name).output for name in STAGES]
     finest = stages[0].shape[1]
     features = layers.Concatenate()([doubled(x) if x.shape[1] < finest else x for x in stages])
-    share = _share_of_lungs(backbone.input, size, weights)
+    share = _share_of_lungs(stages[0], weights)
     inside = layers.Multiply(name="inside")([features, share])
     probabilities = classification_head(inside, classes=classes, dropout=dropout)
     return keras.Model(backbone.input, probabilities, name="lung_pooled")
 
 
-def _share_of_lungs(image: keras.KerasTensor, size: int, weights: str | None) -> keras.KerasTensor:
+def _share_of_lungs(features: keras.KerasTensor, weights: str | None) -> keras.KerasTensor:
     """Return how much each cell of the finest stage counts: float32 (N, h, w, 1), mean 1 over an image."""
-    half = layers.AveragePooling2D(2)(keras.ops.cast(image, "float32"))
-    lungs = lung_unet(size=size // 2, weights=None if weights is None else "lungs")
-    lungs.trainable = False
-    cells = layers.AveragePooling2D(LUNG_CELL, dtype="float32", name=LUNGS)(
-        lungs(keras.ops.cast(keras.ops.round(half), "uint8"))
-    )
+    finder = lung_cells(features.shape[-1], None if weights is None else "lungs")
+    finder.trainable = False
+    cells = layers.Activation("linear", dtype="float32", name=LUNGS)(finder(features))
     raised = cells + FLOOR
     return raised / keras.ops.mean(raised, axis=(1, 2), keepdims=True)

@@ -1,7 +1,5 @@
 """The network that finds the lungs: U-Net (Ronneberger et al. 2015)."""
 
-from importlib.resources import as_file, files
-
 import keras
 from keras import layers
 
@@ -9,16 +7,13 @@ from covidcxr.artifact import LUNGS
 from covidcxr.models.rescaling import rescaling
 from covidcxr.models.upsampling import doubled
 
-WEIGHTS = "lungs.weights.h5"
 
-
-def lung_unet(*, size: int, channels: int = 8, weights: str | None = None) -> keras.Model:
+def lung_unet(*, size: int, channels: int = 8) -> keras.Model:
     """U-Net with batch normalisation and zero padding, four levels deep.
 
     Args:
-        size: Side of the square input in pixels, a multiple of 16. The weights were trained at 128.
+        size: Side of the square input in pixels, a multiple of 16.
         channels: Of the first level; every level doubles them, up to eight times as many.
-        weights: ``lungs`` (ships with the package, made by ``covidcxr lungs train``) or None for random ones.
 
     Returns:
         Model from uint8 (N, size, size, 1), a picture with its histogram equalised, to float32 (N, size, size, 1), the
@@ -35,11 +30,7 @@ def lung_unet(*, size: int, channels: int = 8, weights: str | None = None) -> ke
     x = _twice(x, widths[-1])
     for width, skip in zip(reversed(widths), reversed(skipped), strict=True):
         x = _twice(layers.Concatenate()([doubled(x), skip]), width)
-    model = keras.Model(image, layers.Conv2D(1, 1, activation="sigmoid", name=LUNGS)(x), name="lung_unet")
-    if weights is not None:
-        with as_file(files("covidcxr.models") / WEIGHTS) as path:
-            model.load_weights(path)
-    return model
+    return keras.Model(image, layers.Conv2D(1, 1, activation="sigmoid", name=LUNGS)(x), name="lung_unet")
 
 
 def _twice(x: keras.KerasTensor, width: int) -> keras.KerasTensor:

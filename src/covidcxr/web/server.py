@@ -1,5 +1,6 @@
 """gunicorn, embedded: one listening socket, worker processes with threads, a model in each of them."""
 
+import codecs
 import gc
 import os
 import signal
@@ -203,7 +204,8 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
 
             from covidcxr.web.app import create_app
 
-            Image.preinit()  # the decoders of common formats, else imported by the first request
+            Image.preinit()  # the decoders of common formats, else imported by the first request, as is this codec
+            codecs.lookup("idna")
             try:
                 predictor = loading.result()
             except CovidCxrError as error:
