@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,16 @@ def test_a_stopped_run_goes_on_and_ends_the_same(root, finished, tmp_path, monke
     train(root, tmp_path / "run", Settings(epochs=2))
     assert list(pd.read_csv(tmp_path / "run" / HISTORY)["epoch"]) == [2], "the first is not trained again"
     resumed, whole = (keras.models.load_model(run / NETWORK, compile=False) for run in (tmp_path / "run", finished))
+    assert all((a == b).all() for a, b in zip(resumed.get_weights(), whole.get_weights(), strict=True))
+
+
+def test_a_run_stopped_between_the_networks_ends_the_same(root, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns(CELLS, REPORT))
+    train(root, tmp_path / "run", Settings(epochs=2))
+    resumed, whole = (
+        keras.models.load_model(run / CELLS / NETWORK, compile=False).get_layer(NAME)
+        for run in (tmp_path / "run", finished)
+    )
     assert all((a == b).all() for a, b in zip(resumed.get_weights(), whole.get_weights(), strict=True))
 
 
