@@ -22,7 +22,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from PIL import Image
-from run import ENVIRONMENT, HERE, PYTHON, machine, picture, summary
+from run import ENVIRONMENT, HERE, PYTHON, machine, summary
 from tqdm import tqdm
 
 from batch import dicom
@@ -34,6 +34,8 @@ from covidcxr.predictor import AT_ONCE, Predictor
 
 MODEL = Path(str(files("covidcxr") / "assets" / "covidcxr.onnx"))
 SIDES = (1024, 3000)
+OTHER_SIDES = (299, 3000)
+"""Pixels, for the share of the parts: those of the COVID-19 Radiography Database, and of a radiography plate."""
 ROUNDS, REPEATS = 5, 20
 FILES, FLAT_OUT_S = 400, 4.0
 BATCHES = (1, 2, 4, 16)
@@ -207,14 +209,25 @@ def seconds(*command: str) -> float:
     return time.perf_counter() - start
 
 
-def folder_of(paths: list[str], folder: Path) -> dict[str, dict[str, float]]:
-    """Pictures a second on all cores: decoding alone, the network alone, both, the command, the classic network."""
-    model, scored = folder / "classic.keras", iter(range(10**9))
-    subprocess.run([PYTHON, str(HERE / "classic_model.py"), str(model)], env=ENVIRONMENT, check=True)
-    png, predictor = picture(), Predictor.default(threads=1)
+def parts(side: int) -> dict[str, Callable[[], float]]:
+    """Return what tells the pictures a second on all cores: decoding alone, the network alone, all of it."""
+    png, predictor = encoded(side)["PNG"], Predictor.default(threads=1)
     grey, alone = decode_image(png, "picture"), session(1)
     feed = {INPUT: np.stack([predictor.artifact.preprocessing(grey)] * AT_ONCE)[..., np.newaxis]}
     names = [one.name for one in alone.get_outputs() if one.name != EMBEDDING]
+    return {
+        "decoding alone": lambda: flat_out(lambda: decode_image(png, "picture")),
+        "network alone": lambda: AT_ONCE * flat_out(lambda: alone.run(names, feed)),
+        "decoding, preprocessing and network": lambda: (
+            AT_ONCE * flat_out(lambda: predictor.predict_many([decode_image(png, "picture") for _ in range(AT_ONCE)]))
+        ),
+    }
+
+
+def folder_of(paths: list[str], folder: Path) -> dict[str, dict[str, float]]:
+    """Pictures a second on all cores: the parts, the command, the classic network."""
+    model, scored = folder / "classic.keras", iter(range(10**9))
+    subprocess.run([PYTHON, str(HERE / "classic_model.py"), str(model)], env=ENVIRONMENT, check=True)
 
     def classic(kind: str) -> float:
         command = [PYTHON, str(HERE / "classic_batch.py"), kind, str(model), *paths[:100]]
@@ -227,12 +240,7 @@ def folder_of(paths: list[str], folder: Path) -> dict[str, dict[str, float]]:
 
     return in_turn(
         {
-            "decoding alone": lambda: flat_out(lambda: decode_image(png, "picture")),
-            "network alone": lambda: AT_ONCE * flat_out(lambda: alone.run(names, feed)),
-            "decoding, preprocessing and network": lambda: (
-                AT_ONCE
-                * flat_out(lambda: predictor.predict_many([decode_image(png, "picture") for _ in range(AT_ONCE)]))
-            ),
+            **parts(SIDES[0]),
             "covidcxr batch, its start included": command,
             "classic network, Keras predict": lambda: classic("predict"),
             "classic network, Keras direct call": lambda: classic("call"),
@@ -270,6 +278,7 @@ def main() -> None:
             "decoding": decoding(),
             "network": network(),
             "per_s": folder_of(paths, folder),
+            "per_s_by_side": {side: in_turn(parts(side), f"{side} pixels") for side in OTHER_SIDES},
         }
     (HERE / "speed.json").write_text(json.dumps(results, indent=2) + "\n", "utf-8")
     subprocess.run([sys.executable, str(HERE.parent / "scripts" / "write_figures.py")], check=True)
