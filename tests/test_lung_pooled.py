@@ -6,13 +6,14 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES
+from covidcxr.artifact import ACTIVATION_MAP, INPUT, LUNGS, PROBABILITIES
 from covidcxr.errors import RecipeError
 from covidcxr.export import TOLERANCE, convert, parity, serving_model
 from covidcxr.lungs import CELLS_PREPROCESSING
 from covidcxr.models import build
 from covidcxr.models.lung_pooled import STAGES
 from covidcxr.phantom import radiograph
+from covidcxr.predictor import Predictor
 from covidcxr.training import set_trainable
 
 SIZE, PATCH = 224, 28
@@ -81,6 +82,16 @@ def test_cells_in_the_lungs_count_and_others_do_not(model):
     assert 1.5 < min(left.min(), right.min()) < max(left.max(), right.max()) < 2.5
     assert spine.max() < 0.5
     assert max(share[-2:, 1:-1].max(), share[0, :3].max(), share[0, -3:].max()) < 0.05
+
+
+def test_the_shipped_model_finds_the_lungs_by_the_shipped_weights(model):
+    greys = [radiograph(np.random.default_rng(seed)) for seed in range(2)]
+    images = np.stack([CELLS_PREPROCESSING(grey) for grey in greys])[..., np.newaxis]
+    expected = np.asarray(keras.Model(model.input, model.get_layer(LUNGS).output)(images))
+    predictor = Predictor.default()
+    assert predictor.artifact.preprocessing == CELLS_PREPROCESSING
+    assert np.ptp(expected) > 0.9
+    assert np.abs(predictor.run(greys, [LUNGS])[LUNGS] - expected).max() <= 1e-4
 
 
 def test_a_picture_without_lungs_is_pooled_whole(model):

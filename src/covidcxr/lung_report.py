@@ -16,10 +16,9 @@ from covidcxr.images import Grey, Preprocessing, read_image
 from covidcxr.lung_data import LungPair, load_pairs
 from covidcxr.lung_masks import LungSegmenter, Mask
 from covidcxr.metrics import Estimate, estimate
+from covidcxr.predictor import LUNG
 
 SHEET_PICTURES, _COLUMNS, _SIDE, _GAP = 24, 6, 240, 6  # of the contact sheet: pictures, in a row, pixels
-HALF = 0.5
-"""Share of lung from which a cell counts as lung."""
 _DRAWN, _FOUND = (0, 158, 115), (230, 159, 0)
 """Colours of the outlines by people (green) and by the network (orange), distinct for colour-blind readers (Okabe and
 Ito 2008)."""
@@ -61,7 +60,7 @@ def evaluate(
 def evaluate_cells(
     network: keras.Model, preprocessing: Preprocessing, unseen: Sequence[LungPair], *, seed: int
 ) -> dict[str, Any]:
-    """Compare coarse lungs with those that people drew, in cells that are lung for one half or more.
+    """Compare coarse lungs with those that people drew, in cells that count as lung.
 
     Args:
         network: Of covidcxr.models.lung_cells.lung_cell_network.
@@ -76,7 +75,7 @@ def evaluate_cells(
     found = np.asarray(network.predict(images, verbose=0))[..., 0]
     side = found.shape[1]
     drawn = masks.reshape(len(masks), side, preprocessing.size // side, side, -1).mean(axis=(2, 4)) / 255
-    scores = np.array([dice(one, other) for one, other in zip(drawn >= HALF, found >= HALF, strict=True)])
+    scores = np.array([dice(one, other) for one, other in zip(drawn >= LUNG, found >= LUNG, strict=True)])
     return {
         "dice": mean_dice(scores, [pair.patient_id for pair in unseen], seed=seed).to_dict(),
         "lowest_dice": float(scores.min()),
