@@ -73,6 +73,11 @@ def wait_for_address(process, log):
     raise AssertionError(f"no address in: {log.read_text()}")
 
 
+def children(pid):
+    """Return the process numbers of the children of a process: of a server, its workers."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def ask(host, port, method="GET", path="/healthz", body=None, headers=()):
     """Send one request on a connection of its own; return the status and the JSON of the answer."""
     connection = http.client.HTTPConnection(host, port, timeout=30)

@@ -5,14 +5,13 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from covidcxr import DISCLAIMER
 from covidcxr.phantom import radiograph
-from serving import SERVE, ask, serving
+from serving import SERVE, ask, children, serving
 from uploads import MULTIPART, dicom, multipart, picture
 
 API = "/api/v1/predictions"
@@ -63,10 +62,6 @@ def test_workers_are_replaced_and_announced_once(model_file, tmp_path):
         for _ in range(6):
             assert ask(host, port, "POST", API, multipart([("a.png", picture(GREY))]))[0] == 200
     assert log.read_text().count(DISCLAIMER) == 1
-
-
-def children(pid):
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def wait_until(true, seconds=20):

@@ -18,7 +18,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 from covidcxr.images import MAX_PIXELS
 from covidcxr.phantom import radiograph
 from covidcxr.web.app import create_app
-from serving import serving
+from serving import children, serving
 from uploads import MULTIPART, dicom, multipart, picture
 
 REQUESTS = int(os.environ.get("COVIDCXR_FUZZ", "300"))
@@ -140,7 +140,7 @@ def test_broken_files_are_answered(model_file, corpus, tmp_path):
     """By a server of its own, whose memory is not that of the tests."""
     rng, statuses, slowest, warm = random.Random(20), Counter(), 0.0, 0
     with serving(model_file, tmp_path / "log") as (process, host, port):
-        (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        (worker,) = children(process.pid)
         connection = http.client.HTTPConnection(host, port, timeout=60)
         assert {send(connection, content, number) for number, content in enumerate(corpus)} == {200}
         begun = time.monotonic()

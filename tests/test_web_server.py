@@ -8,7 +8,6 @@ import signal
 import socket
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from covidcxr.phantom import radiograph
 from covidcxr.web.timeouts import Watchman, current_watch
-from serving import ask, serving
+from serving import ask, children, serving
 from uploads import MULTIPART, dicom, multipart, picture
 
 API = "/api/v1/predictions"
@@ -161,12 +160,11 @@ def test_counters_outlive_a_killed_worker(model_file, tmp_path):
         for _ in range(8):
             assert predict(host, port) == 200
         assert metric(host, port, "covidcxr_predictions_total") == 8
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-        workers = children.read_text().split()
+        workers = children(process.pid)
         for worker in workers:
-            os.kill(int(worker), signal.SIGKILL)
+            os.kill(worker, signal.SIGKILL)
         end = time.monotonic() + 20
-        while len(set(children.read_text().split()) - set(workers)) < 2:
+        while len(set(children(process.pid)) - set(workers)) < 2:
             assert time.monotonic() < end
             time.sleep(0.05)
         assert predict(host, port) == 200

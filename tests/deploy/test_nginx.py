@@ -17,6 +17,7 @@ import pytest
 from covidcxr.phantom import radiograph
 from deploy.tools import API, DEPLOY, need, wait_until_ready
 from ports import free_port
+from serving import children
 from uploads import MULTIPART, multipart, picture
 
 SITE = (DEPLOY / "nginx.conf").read_text()
@@ -51,7 +52,7 @@ class Proxy:
 
     def bodies(self):
         """Count the requests that nginx keeps in files, all of which must lie in memory. Their names are gone."""
-        workers = Path(f"/proc/{self.process}/task/{self.process}/children").read_text().split()
+        workers = children(self.process)
         files = [str(file.readlink()) for worker in workers for file in Path(f"/proc/{worker}/fd").iterdir()]
         kept = [file for file in files if file.endswith(" (deleted)")]
         assert all(file.startswith(f"{BODIES}/") for file in kept), kept
