@@ -25,7 +25,7 @@ def test_freed_memory_stays_in_the_process():
 def test_what_loading_a_model_freed_is_given_back():
     weights = "blocks = [numpy.ones(50_000) for _ in range(500)]\n    kept, blocks = blocks[-1], []"
     without = f"numpy.ones(4_000_000)\nif True:\n    {weights}"  # one large block freed: glibc keeps the next ones
-    with_rule = without + "\nfrom covidcxr.memory import settle; settle()"
+    with_rule = f"from covidcxr.memory import settled\nnumpy.ones(4_000_000)\nwith settled():\n    {weights}"
     given_back, kept = (
         int(subprocess.run([sys.executable, "-c", CODE.format(call=call)], check=True, capture_output=True).stdout)
         for call in (with_rule, without)

@@ -18,7 +18,7 @@ from covidcxr.batch.reading import File, files
 from covidcxr.batch.storage import BatchError, join, whole, write
 from covidcxr.errors import ImageError
 from covidcxr.images import Grey, decode_image
-from covidcxr.memory import settle
+from covidcxr.memory import settled
 from covidcxr.predictor import Prediction, Predictor
 
 BATCH = 16
@@ -41,9 +41,8 @@ class Job:
 
     def predictor(self, *, threads: int) -> Predictor:
         """Load the model; see Predictor.load."""
-        loaded = Predictor.load(self.model, threads=threads) if self.model else Predictor.default(threads=threads)
-        settle()
-        return loaded
+        with settled():
+            return Predictor.load(self.model, threads=threads) if self.model else Predictor.default(threads=threads)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from gunicorn.workers.gthread import ThreadWorker
 
 from covidcxr.cores import cores
 from covidcxr.errors import CovidCxrError
-from covidcxr.memory import settle
+from covidcxr.memory import settled
 from covidcxr.web.board import Board
 from covidcxr.web.logs import LogFormat, configure
 from covidcxr.web.timeouts import Timed, Watchman
@@ -194,7 +194,7 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
         """
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here needs it, and its threads spin at their start
         share = max(1, cores() // self._settings.workers)
-        with quick_imports(), ThreadPoolExecutor(1) as other_core:
+        with settled(), quick_imports(), ThreadPoolExecutor(1) as other_core:
             from covidcxr.predictor import Predictor
 
             path = self._settings.model
@@ -210,7 +210,6 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
                 predictor = loading.result()
             except CovidCxrError as error:
                 raise AppImportError(f"Error: {error}") from error
-        settle()
         self._model = predictor.model
         app = create_app(
             predictor,
