@@ -59,7 +59,7 @@ def spend(data, reason):
 
 
 def test_a_deflated_bomb_is_refused_fast(monkeypatch):
-    monkeypatch.setattr("covidcxr.dicom_pixels.MAX_BYTES", 10_000_000)
+    monkeypatch.setattr("covidcxr.dicom_pixels._MAX_INFLATED", 10_000_000)
     bomb = write(dicom(GREY, syntax=DeflatedExplicitVRLittleEndian, PixelData=bytes(60_000_000)))
     assert len(bomb) < 300_000
     took, peak = spend(bomb, "unpacks to more")

@@ -1,6 +1,8 @@
 import io
 import random
 import struct
+import subprocess
+import sys
 import time
 import tracemalloc
 import zlib
@@ -145,6 +147,64 @@ def test_sixteen_bits_are_shown_between_their_percentiles(form):
     assert is_upright(grey)
 
 
+@pytest.mark.parametrize("mode", ["I;16B", "I;16"])
+def test_sixteen_bits_in_strips_are_those_of_the_whole(mode, monkeypatch):
+    image = Image.fromarray((GREY.astype(np.uint16) * 200).astype(">u2" if mode == "I;16B" else "<u2"))
+    assert image.mode == mode
+    whole = decode_image(encode(image, "TIFF"), "whole")
+    monkeypatch.setattr("covidcxr.images._STRIP", 7 * GREY.shape[1])  # 192 rows are no multiple of 7
+    assert np.array_equal(decode_image(encode(image, "TIFF"), "strips"), whole)
+
+
+def test_transparency_in_strips_is_that_of_the_whole(monkeypatch):
+    image = Image.merge("LA", (Image.fromarray(GREY), Image.fromarray(np.roll(GREY, 50, axis=0))))
+    whole = decode_image(encode(image, "PNG"), "whole")
+    monkeypatch.setattr("covidcxr.images._STRIP", 7 * GREY.shape[1])
+    assert np.array_equal(decode_image(encode(image, "PNG"), "strips"), whole)
+
+
+def deep_rgb(values):
+    """A PNG of 16 bits a channel, which Pillow reads but does not write."""
+    height, width = values.shape
+    rows = np.repeat(values.astype(">u2")[..., np.newaxis], 3, axis=2).reshape(height, -1).view(np.uint8)
+    return png(width, height, np.insert(rows, 0, 0, axis=1).tobytes(), bits=16, colour=2)
+
+
+def test_deep_colour_is_read_by_its_upper_bits_or_refused():
+    assert is_upright(decode_image(deep_rgb(GREY.astype(np.uint16) * 256), "full"))
+    with pytest.raises(ImageError, match="16 bits a channel of which the upper ones are empty"):
+        decode_image(deep_rgb(GREY.astype(np.uint16) * 16), "twelve bits")
+
+
+PEAK = """
+import pathlib, re, sys
+from covidcxr.images import ImageError, decode_image
+try:
+    decode_image(pathlib.Path(sys.argv[1]).read_bytes(), "large")
+except ImageError as error:
+    print(error, file=sys.stderr)
+print(int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[1]) // 1000)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+@pytest.mark.parametrize(
+    ("mode", "form", "side", "reason"),
+    [
+        ("I;16", "PNG", 8000, ""),
+        ("LA", "PNG", 8000, ""),
+        ("F", "TIFF", 4001, "32 bits, more than"),
+        ("RGB", "WEBP", 4001, "WebP, more than"),
+    ],
+)
+def test_the_largest_pictures_take_half_a_gigabyte(tmp_path, mode, form, side, reason):
+    Image.new(mode, (side, side)).save(tmp_path / "large", form)
+    done = subprocess.run([sys.executable, "-c", PEAK, tmp_path / "large"], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 600
+    assert reason in done.stderr
+    assert bool(reason) == bool(done.stderr)
+
+
 def test_thirty_two_bit_tiffs():
     for values in (GREY.astype(np.int32) * 1000 - 70_000, GREY.astype(np.float32) / 7 - 3):
         assert is_upright(decode_image(encode(Image.fromarray(values), "TIFF"), str(values.dtype)))
@@ -225,11 +285,12 @@ def test_unreadable_paths_are_refused(tmp_path):
         read_image(tmp_path)
 
 
-def png_header(width, height):
+def png(width, height, rows, *, bits=8, colour=0):
+    """A PNG of these rows, each with its filter before it."""
     chunks = b""
     for kind, content in (
-        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
-        (b"IDAT", zlib.compress(bytes(1000))),
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
         (b"IEND", b""),
     ):
         chunks += struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -240,7 +301,7 @@ def png_header(width, height):
 @pytest.mark.parametrize("form", ["PNG", "TIFF", "BMP"])
 def test_a_declared_giant_is_refused_before_memory_is_spent(form, side):
     bomb = {
-        "PNG": png_header(side, side),
+        "PNG": png(side, side, bytes(1000)),
         "TIFF": tiff(side, side, bytes(1000)),
         "BMP": b"BM"
         + struct.pack("<IIIIiiHHIIiiII", 1078, 0, 1078, 40, side, side, 1, 8, 0, 0, 0, 0, 0, 0)

@@ -32,7 +32,7 @@ from pydicom.uid import (
 
 from covidcxr.errors import ImageError
 from covidcxr.gdcm_frame import decode_frame
-from covidcxr.images import DISPLAY_PERCENTILES, MAX_BYTES, Grey, check_scans, check_size, to_grey
+from covidcxr.images import MAX_PIXELS, Grey, check_scans, check_size, percentiles_of, to_grey
 
 Values = NDArray[np.float64]
 
@@ -41,6 +41,8 @@ _LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _GDCM_SYNTAXES = frozenset({JPEGLossless, JPEGLosslessSV1, *JPEGLSTransferSyntaxes})
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # ITU-T T.81 table B.1, T.87 annex C.1.1
 _BLOCK = 2**17  # pixels at a time: their places fit into the cache of a core
+_MAX_INFLATED = 2 * MAX_PIXELS + 2**24  # the largest picture of 16 bits, and a header with overlays or tables
+_DEFLATED_AT_ONCE = 2**13  # bytes, which unpack to at most a thousand times as many
 _JPEG_2000_START = b"\xff\x4f\xff\x51"  # SOC and SIZ, ITU-T T.800 table A.2
 
 
@@ -72,7 +74,7 @@ def decode_dicom(data: bytes) -> Grey:
 
 
 class _BoundedFile(io.BytesIO):
-    """Refuses a deflated data set that unpacks to more than MAX_BYTES: a decompression bomb.
+    """Refuses a deflated data set that unpacks to more than _MAX_INFLATED: a decompression bomb.
 
     pydicom reads to the end of a file only to inflate what it read, all at once.
     """
@@ -80,10 +82,11 @@ class _BoundedFile(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         rest = super().read(size)
         if size is None or size < 0:
-            unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
-            unpacker.decompress(rest, MAX_BYTES)
-            if unpacker.unconsumed_tail:
-                raise ImageError("a deflated DICOM object that unpacks to more than any radiograph needs")
+            unpacker, unpacked = zlib.decompressobj(-zlib.MAX_WBITS), 0
+            for start in range(0, len(rest), _DEFLATED_AT_ONCE):
+                unpacked += len(unpacker.decompress(rest[start : start + _DEFLATED_AT_ONCE]))
+                if unpacked > _MAX_INFLATED:
+                    raise ImageError("a deflated DICOM object that unpacks to more than any radiograph needs")
         return rest
 
 
@@ -184,7 +187,7 @@ def _grey_from_monochrome(stored: NDArray[Any], ds: Dataset) -> Grey:
     elif ds.BitsStored <= 8:
         table = to_grey(values, float(values.min()), float(values.max()))
     else:
-        table = to_grey(values, *_percentiles(values, np.where(padding, 0, _counts(places, len(levels)))))
+        table = to_grey(values, *percentiles_of(values, np.where(padding, 0, _counts(places, len(levels)))))
     if ds.PhotometricInterpretation == "MONOCHROME1":
         table = 255 - table
     table[padding] = 0
@@ -293,15 +296,6 @@ def _lut_data(item: Dataset, ds: Dataset) -> Values:
     if len(table) == 0:
         raise ImageError("an empty lookup table")
     return table
-
-
-def _percentiles(values: Values, counts: NDArray[np.integer]) -> tuple[float, float]:
-    """Return DISPLAY_PERCENTILES of values that occur so many times each."""
-    order = np.argsort(values)
-    share = np.cumsum(counts[order]) / max(int(counts.sum()), 1)
-    low, high = np.searchsorted(share, np.array(DISPLAY_PERCENTILES) / 100)
-    last = len(order) - 1
-    return float(values[order[min(low, last)]]), float(values[order[min(high, last)]])
 
 
 def _grey_from_colour(stored: NDArray[Any], ds: Dataset) -> Grey:

@@ -1,6 +1,7 @@
 """Image files to grey arrays, and grey arrays to network inputs. The only place where either happens."""
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ SUFFIXES = frozenset(
 )
 MAX_PIXELS = 64_000_000
 """Four times the largest computed radiography plate in common use (about 4300 x 3600 pixels)."""
+MAX_DEEP_PIXELS = MAX_PIXELS // 4
+"""Of what takes many times its pixels in memory: 32 bits a pixel, and WebP, whose decoder keeps several canvases."""
 MAX_BYTES = 8 * MAX_PIXELS
 """Largest file that is read: MAX_PIXELS of three 16-bit channels, uncompressed, with room to spare."""
 MIN_SIDE = 32
@@ -32,6 +35,7 @@ DISPLAY_PERCENTILES = (0.1, 99.9)
 _DICOM_PREFIX = slice(128, 132)  # DICOM PS3.10 section 7.1
 _DICOM_GROUPS = (b"\x02\x00", b"\x08\x00")  # how a data set without that header starts
 _JPEG_SCAN = b"\xff\xda"  # marker SOS, ITU-T T.81 table B.1
+_STRIP = 2**20  # pixels at a time where numbers take many times what the picture does
 _TIFF_PHOTOMETRIC, _MIN_IS_WHITE = 262, 0  # TIFF 6.0, section 8
 
 
@@ -161,6 +165,15 @@ def check_scans(jpeg: bytes) -> None:
         raise ImageError(f"a JPEG of more than {MAX_JPEG_SCANS} scans")
 
 
+def percentiles_of(levels: NDArray[np.float64], counts: NDArray[np.integer]) -> tuple[float, float]:
+    """Return DISPLAY_PERCENTILES of values that occur so many times each; both arrays of shape (n,)."""
+    order = np.argsort(levels)
+    share = np.cumsum(counts[order]) / max(int(counts.sum()), 1)
+    low, high = np.searchsorted(share, np.array(DISPLAY_PERCENTILES) / 100)
+    last = len(order) - 1
+    return float(levels[order[min(low, last)]]), float(levels[order[min(high, last)]])
+
+
 def to_grey(values: NDArray[Any], low: float, high: float) -> Grey:
     """Map [low, high] linearly to 0..255 and clip; a uniform image (high not above low) becomes black."""
     scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low) if high > low else 0)
@@ -181,18 +194,27 @@ def _decode_picture(data: bytes) -> Grey:
         raise ImageError("the content is none of these") from error
     check_size(*image.size)
     _check_single(image)
+    if image.format == "WEBP":
+        _check_deep(image, "WebP")
+    tiles = image.tile  # type: ignore[attr-defined]
+    deep_colour = not image.mode.startswith("I") and any(";16" in str(tile.args) for tile in tiles)
     if image.info.get("progressive"):
         check_scans(data)
-    photometric = image.tag_v2.get(_TIFF_PHOTOMETRIC) if image.format == "TIFF" else None  # type: ignore[attr-defined]
+    white = image.format == "TIFF" and image.tag_v2.get(_TIFF_PHOTOMETRIC) == _MIN_IS_WHITE  # type: ignore[attr-defined]
     if ExifTags.Base.Orientation in image.getexif():
         image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        return _grey_from_sixteen_bits(image, inverted=white)
     if image.mode.startswith(("I", "F")):
-        grey = _grey_from_deep(np.asarray(image, dtype=np.float32))
-        return 255 - grey if photometric == _MIN_IS_WHITE else grey
+        grey = _grey_from_deep(image)
+        return 255 - grey if white else grey
     if image.has_transparency_data:
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, image.convert("RGBA"))
-    return np.asarray(image if image.mode == "L" else image.convert("L"))
+        grey = _grey_over_black(image)
+    else:
+        grey = np.asarray(image if image.mode == "L" else image.convert("L"))
+    if deep_colour and grey.max() < 128:  # Pillow has taken the upper eight bits of each channel
+        raise ImageError("16 bits a channel of which the upper ones are empty, which is read as a grey picture only")
+    return grey
 
 
 def _check_single(image: Image.Image) -> None:
@@ -206,7 +228,42 @@ def _check_single(image: Image.Image) -> None:
     raise ImageError("more than one picture in the file")
 
 
-def _grey_from_deep(values: NDArray[np.float32]) -> Grey:
+def _check_deep(image: Image.Image, kind: str) -> None:
+    if image.width * image.height > MAX_DEEP_PIXELS:
+        size = f"{image.width} x {image.height} pixels of {kind}"
+        raise ImageError(f"{size}, more than {MAX_DEEP_PIXELS} are not decoded")
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """Cut a picture into strips; gives the rows of each and the strip."""
+    step = max(1, _STRIP // image.width)
+    for top in range(0, image.height, step):
+        bottom = min(top + step, image.height)
+        yield slice(top, bottom), image.crop((0, top, image.width, bottom))
+
+
+def _grey_from_sixteen_bits(image: Image.Image, *, inverted: bool) -> Grey:
+    counts, levels = np.zeros(2**16, np.int64), np.arange(2**16, dtype=np.float64)
+    for _, strip in _strips(image):
+        counts += np.bincount(np.asarray(strip).ravel(), minlength=2**16)
+    table = to_grey(levels, *percentiles_of(levels, counts))
+    grey = np.empty((image.height, image.width), np.uint8)
+    for rows, strip in _strips(image):
+        grey[rows] = (255 - table if inverted else table)[np.asarray(strip)]
+    return grey
+
+
+def _grey_over_black(image: Image.Image) -> Grey:
+    grey = np.empty((image.height, image.width), np.uint8)
+    for rows, strip in _strips(image):
+        black = Image.new("RGBA", strip.size, (0, 0, 0, 255))
+        grey[rows] = np.asarray(Image.alpha_composite(black, strip.convert("RGBA")).convert("L"))
+    return grey
+
+
+def _grey_from_deep(image: Image.Image) -> Grey:
+    _check_deep(image, "32 bits")
+    values = np.asarray(image, dtype=np.float32)
     if not np.isfinite(values).all():
         raise ImageError("pixel values that are not finite numbers")
     low, high = np.percentile(values, DISPLAY_PERCENTILES)
