@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
@@ -10,6 +11,7 @@ from batch.conftest import many, rows
 from batch.test_run import wait_for_parts
 from covidcxr.batch.run import Options, run
 from covidcxr.batch.storage import BatchError
+from ports import free_port
 
 IMAGES = 1000
 STORE_BYTES = 80 * 2**20
@@ -74,6 +76,14 @@ def test_a_killed_command_worker_and_machine_lose_and_double_nothing(cluster, pi
 def test_no_cluster(pictures, tmp_path, model_file, monkeypatch):
     """What ``ray.init`` says of a missing cluster, here without its minute and a half of trying, is one line."""
     monkeypatch.setattr("ray.init", lambda **_: (_ for _ in ()).throw(ConnectionError("nobody answers")))
-    options = Options(sources=(str(pictures),), out=str(tmp_path), model=model_file, ray="127.0.0.1:9")
-    with pytest.raises(BatchError, match=r"can be reached\. Received 127\.0\.0\.1:9: nobody answers"):
+    options = Options(sources=(str(pictures),), out=str(tmp_path), model=model_file, ray="auto")
+    with pytest.raises(BatchError, match=r"can be reached\. Received auto: nobody answers"):
         run(options, lambda plan, left, done: done)
+
+
+def test_an_address_where_nothing_answers_is_told_at_once(pictures, tmp_path, model_file):
+    options = Options(sources=(str(pictures),), out=str(tmp_path), model=model_file, ray=f"127.0.0.1:{free_port()}")
+    start = time.monotonic()
+    with pytest.raises(BatchError, match=r"can be reached\. Received 127\.0\.0\.1:\d+: .*refused"):
+        run(options, lambda plan, left, done: done)
+    assert time.monotonic() - start < 30

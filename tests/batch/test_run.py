@@ -101,6 +101,13 @@ def test_two_commands_in_one_folder(batch, pictures, tmp_path):
     batch(pictures)
 
 
+def test_results_need_a_folder(pictures, tmp_path, model_file):
+    (tmp_path / "note.txt").write_text("no folder")
+    options = Options(sources=(str(pictures),), out=str(tmp_path / "note.txt"), model=model_file)
+    with pytest.raises(BatchError, match=r"Expected a folder for the results\. Received .*note\.txt"):
+        run(options, lambda plan, left, done: done)
+
+
 def test_drift(batch, tmp_path):
     """Other images than those of the reference are noticed, in pixels and scores; the same kind is not."""
     rng = np.random.default_rng(0)

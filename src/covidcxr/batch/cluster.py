@@ -1,6 +1,7 @@
 """Shards on the machines of a Ray cluster: Ray Data keeps actors busy and repeats what a lost machine was at."""
 
 import logging
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -28,6 +29,25 @@ class ShardActor:
         return {name: np.array([getattr(one, name) for one in done]) for name in ("shard", "images", "errors")}
 
 
+PATIENCE_S = 5.0
+"""Ray itself goes on trying for a quarter of an hour."""
+
+
+def _check_reachable(address: str) -> None:
+    """Ask whether anything answers where an address names a host and a port.
+
+    Raises:
+        BatchError: Nothing does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE_S).close()
+    except (OSError, OverflowError) as error:
+        raise BatchError(f"Expected a Ray cluster that can be reached. Received {address}: {error}.") from error
+
+
 def score_on_cluster(job: Job, shards: Sequence[int], *, address: str, workers: int | None) -> Iterator[Done]:
     """Score shards on a Ray cluster; report each as it is done.
 
@@ -40,6 +60,7 @@ def score_on_cluster(job: Job, shards: Sequence[int], *, address: str, workers: 
     Raises:
         BatchError: No cluster there.
     """
+    _check_reachable(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, ValueError) as error:

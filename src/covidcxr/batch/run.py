@@ -106,12 +106,15 @@ def _alone(out: str) -> Iterator[None]:
     A store has no locks: two commands there would do the work twice, with the same result.
 
     Raises:
-        BatchError: Another command is at work in it.
+        BatchError: Another command is at work in it, or it can be no folder.
     """
     if is_remote(out):
         yield
         return
-    Path(out).mkdir(parents=True, exist_ok=True)
+    try:
+        Path(out).mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise BatchError(f"Expected a folder for the results. Received {out}, which is a file, or in one.") from error
     with Path(out, LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from covidcxr import DISCLAIMER
+from covidcxr.cli.resuming import resumable
 from covidcxr.errors import require_extra
 
 if TYPE_CHECKING:
@@ -66,11 +66,8 @@ def command(
         ray=ray,
         workers=workers,
     )
-    try:
+    with resumable():
         summary = run(options, _progress)
-    except KeyboardInterrupt:
-        click.echo("Interrupted: the same command goes on.", err=True)
-        sys.exit(130)  # 128 + SIGINT, as shells say it
     for line in _report(summary):
         click.echo(line)
     click.echo(f"{join(options.out, PAGE)}. {DISCLAIMER}")

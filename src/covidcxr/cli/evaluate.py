@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from covidcxr.cli.resuming import resumable
 from covidcxr.errors import require_extra
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def _leave_two_out(records: "list[Record]", recipe: str, out: Path) -> dict[str,
     from covidcxr.cross_source import leave_two_out, write_report
     from covidcxr.recipe import parse_recipe, recipe_text
 
-    report = leave_two_out(records, parse_recipe(recipe_text(recipe), recipe), recipe, out)
+    with resumable():
+        report = leave_two_out(records, parse_recipe(recipe_text(recipe), recipe), recipe, out)
     write_report(report, out)
     return report
 

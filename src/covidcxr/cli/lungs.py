@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from covidcxr.cli.resuming import resumable
 from covidcxr.errors import require_extra
 
 
@@ -32,7 +33,8 @@ def train(root: Path, out: Path, epochs: int, seed: int) -> None:
     from covidcxr.lung_training import MODEL, Settings
     from covidcxr.lung_training import train as train_lungs
 
-    report = train_lungs(root, out, Settings(epochs=epochs, seed=seed))
+    with resumable():
+        report = train_lungs(root, out, Settings(epochs=epochs, seed=seed))
     dice, test = report["dice"], report["test"]
     cells = report["cells"]["dice"]
     click.echo(f"Dice {dice['value']:.3f} ({dice['low']:.3f} to {dice['high']:.3f})")

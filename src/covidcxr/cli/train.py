@@ -5,6 +5,7 @@ from pathlib import Path
 
 import click
 
+from covidcxr.cli.resuming import resumable
 from covidcxr.errors import require_extra
 
 
@@ -30,5 +31,6 @@ def command(recipe: str, manifest: Path, out: Path, cache: Path | None, mixed_pr
     from covidcxr.training import train
 
     machine = Machine(mixed_precision=mixed_precision, devices=Devices(devices))
-    train(read_manifest(manifest), recipe_text(recipe), out, machine=machine, cache=cache)
+    with resumable():
+        train(read_manifest(manifest), recipe_text(recipe), out, machine=machine, cache=cache)
     click.echo(f"Trained: {out}. Next: covidcxr export {out} --out MODEL.onnx")
