@@ -18,6 +18,8 @@ from covidcxr.web.inference import HEADER_LENGTH
 
 _LENGTH = struct.Struct("<I")
 """Before every element of a binary BYTES tensor."""
+_MOST_DIGITS = 10
+"""Of the length of a body; Python makes no number of more than some thousand digits."""
 
 Image = bytes | Grey
 """The bytes of an image file, or a decoded image: uint8, shape (height, width)."""
@@ -112,7 +114,8 @@ class InferenceRequest:
 def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
     if header_length is None:
         return body, memoryview(b"")
-    if not (header_length.isascii() and header_length.isdecimal() and int(header_length) <= len(body)):
+    is_number = header_length.isascii() and header_length.isdecimal() and len(header_length) <= _MOST_DIGITS
+    if not (is_number and int(header_length) <= len(body)):
         raise TensorError(
             f"Expected {HEADER_LENGTH} to be at most the length of the body. Received more, or no number."
         )
