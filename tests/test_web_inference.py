@@ -134,6 +134,7 @@ def test_a_client_of_the_protocol_understands_it(model_file, predictor, tmp_path
         ({"inputs": [files(shape=[-1])]}, "a shape of whole numbers"),
         ({"inputs": [files(shape=[6])]}, "at most 5 images"),
         ({"inputs": [files(data=["no base64!"], shape=[1])]}, "in base64"),
+        ({"inputs": [files(data=["no base64!"] * 2, shape=[1])]}, "Expected 1 elements"),
         ({"inputs": [files(data=[7], shape=[1])]}, "in base64"),
         ({"inputs": [files(data="text", shape=[1])]}, "an object with 'data'"),
         ({"inputs": [pixels([GREY], shape=[1, 240, 200, 3])]}, "Expected the input image"),
@@ -168,6 +169,14 @@ def test_a_body_that_is_no_request_is_refused(client, body):
 def test_binary_elements_that_are_not_as_long_as_they_say_are_refused(client, rest):
     tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(rest)}}
     assert post_binary(client, {"inputs": [tensor]}, rest).status_code == 400
+
+
+def test_binary_elements_beyond_the_shape_are_not_read(client):
+    rest = bytes(4) + b"\xff\xff\xff\xff"
+    tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(rest)}}
+    answer = post_binary(client, {"inputs": [tensor]}, rest)
+    assert answer.status_code == 400
+    assert "Expected 1 elements, as the shape says. Received more bytes." in answer.json["detail"]
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "999999999", "²", "9" * 5000])

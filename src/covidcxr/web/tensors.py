@@ -166,19 +166,22 @@ def _images(tensor: object, rest: memoryview, max_images: int) -> Sequence[Image
 
 
 def _files(data: list[Any] | memoryview, count: int) -> list[bytes]:
-    files = _split_elements(data) if isinstance(data, memoryview) else [_decoded(text) for text in data]
-    if len(files) != count:
-        raise TensorError(f"Expected {count} elements, as the shape says. Received {len(files)}.")
-    return files
+    if isinstance(data, memoryview):
+        return _split_elements(data, count)
+    if len(data) != count:
+        raise TensorError(f"Expected {count} elements, as the shape says. Received {len(data)}.")
+    return [_decoded(text) for text in data]
 
 
-def _split_elements(data: memoryview) -> list[bytes]:
+def _split_elements(data: memoryview, count: int) -> list[bytes]:
     elements, place = [], 0
-    while place < len(data):
+    for _ in range(count):  # not to the end of the data, which has room for millions of empty ones
         start = place + _LENGTH.size
         if start > len(data) or (place := start + _LENGTH.unpack_from(data, start - _LENGTH.size)[0]) > len(data):
-            raise TensorError("Expected elements as long as they say. Received fewer bytes.")
+            raise TensorError(f"Expected {count} elements as long as they say. Received fewer bytes.")
         elements.append(bytes(data[start:place]))
+    if place < len(data):
+        raise TensorError(f"Expected {count} elements, as the shape says. Received more bytes.")
     return elements
 
 
