@@ -1,6 +1,7 @@
 import base64
 import json
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -145,7 +146,10 @@ def test_a_client_of_the_protocol_understands_it(model_file, predictor, tmp_path
         ({"inputs": [pixels([GREY], data=[0.5] * GREY.size)]}, "numbers 0 to 255"),
         ({"inputs": [pixels([GREY], data=[10**30] * GREY.size)]}, "numbers 0 to 255"),
         ({"inputs": [pixels([GREY], data=[[1], [1, 2]])]}, "numbers 0 to 255"),
+        ({"inputs": [pixels([GREY], data=[[1, 2], [3, [4]]])]}, "numbers 0 to 255"),
+        ({"inputs": [pixels([GREY], data=[[True] * 200] * 240)]}, "numbers 0 to 255"),
         ({"inputs": [pixels([GREY], data=[])]}, "numbers 0 to 255"),
+        ({"inputs": [pixels([GREY], data=[[], []])]}, "numbers 0 to 255"),
         ({"inputs": [pixels([GREY], parameters={"binary_data_size": 9})]}, "what follows the JSON, 0 bytes"),
         ({"inputs": [files()], "outputs": [{"name": "map"}]}, "outputs named probabilities, label, flags"),
         ({"inputs": [files()], "id": 7}, "an id that is a text"),
@@ -157,6 +161,17 @@ def test_a_request_that_breaks_the_protocol_is_refused(client, body, message):
     assert answer.content_type == "application/problem+json"
     assert message in answer.json["detail"]
     assert answer.json["error"] == answer.json["detail"]
+
+
+def test_texts_instead_of_numbers_take_no_more_memory_than_the_request(client):
+    """An array of texts would give every one of them the room of the longest."""
+    body = json.dumps({"inputs": [pixels([GREY], data=["x" * 1_000_000, *"abc" * 10])]})
+    tracemalloc.start()
+    answer = client.post(INFER, data=body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert answer.status_code == 400
+    assert peak < 10 * len(body)
 
 
 @pytest.mark.parametrize("body", [b"", b"no JSON", b"[" * 100_000, b"\xff\xfe", b'{"inputs": NaN}'])

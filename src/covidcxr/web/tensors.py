@@ -6,6 +6,7 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from math import prod
 from typing import Any, Self
 
@@ -205,11 +206,10 @@ def _greys(data: list[Any] | memoryview, shape: list[int]) -> list[Grey]:
 
 
 def _numbers(data: list[Any]) -> NDArray[np.uint8]:
-    """Return numbers 0..255, flat or nested, as an array."""
-    try:
-        values = np.array(data)
-    except (ValueError, OverflowError, RecursionError) as error:
-        raise TensorError("Expected whole numbers 0 to 255. Received something else.") from error
-    if values.dtype.kind not in "iu" or values.size == 0 or values.min() < 0 or values.max() > 255:
+    """Return numbers 0..255, flat or nested, as a flat array; no value costs more memory than its place in a list."""
+    values = data
+    while set(map(type, values)) == {list} and len(set(map(len, values))) == 1:
+        values = list(chain.from_iterable(values))
+    if set(map(type, values)) != {int} or min(values) < 0 or max(values) > 255:
         raise TensorError("Expected whole numbers 0 to 255. Received something else.")
-    return values.astype(np.uint8)
+    return np.frombuffer(bytes(values), np.uint8)
