@@ -48,6 +48,20 @@ def test_an_element_of_any_length_is_cut():
     assert read_patient(dicom(GREY, PatientID="9" * 500))["PatientID"] == "9" * LONGEST
 
 
+def with_age_as(vr, data):
+    """Return an object whose PatientAge, which it has, is said to be of another kind."""
+    tag = b"\x10\0\x10\x10"
+    assert tag + b"AS" in data
+    return data.replace(tag + b"AS", tag + vr)
+
+
+@pytest.mark.parametrize("vr", [b"FD", b"ZZ"])
+def test_an_element_that_cannot_be_read_is_empty(client, vr):
+    answer = ask(client, with_age_as(vr, PLATE), "patient")
+    assert answer.status_code == 200
+    assert answer.json[0]["patient"] == PATIENT | {"PatientAge": ""}
+
+
 @pytest.fixture(scope="module")
 def lung_client(lung_model_file):
     return create_app(Predictor.load(lung_model_file)).test_client()
@@ -85,9 +99,18 @@ def test_a_dicom_image_gets_a_structured_report_of_its_study(client):
     assert ds.SOPInstanceUID != "1.2.3.4.5"
 
 
+@pytest.mark.parametrize("vr", [b"FD", b"ZZ"])
+def test_a_header_that_cannot_be_read_is_told_without_what_it_holds(client, vr):
+    answer = report(client, with_age_as(vr, dicom(GREY, **PATIENT, **UIDS)))
+    assert answer.status_code == 422
+    assert answer.json["detail"].startswith("Expected a DICOM image to report on. Received one that cannot be read: ")
+    assert not any(value in answer.text for value in PATIENT.values())
+
+
 def test_what_cannot_have_a_report_is_told(client, monkeypatch):
     assert "Expected a DICOM image" in report(client, picture(GREY)).json["detail"]
     broken = report(client, dicom(GREY)[:400])
     assert broken.status_code == 422
+    assert report(client, PLATE).json["detail"].endswith("without StudyInstanceUID, SeriesInstanceUID.")
     monkeypatch.setattr("covidcxr.web.reports.has_dicom", lambda: False)
     assert report(client, PLATE).status_code == 501

@@ -15,7 +15,7 @@ from pydicom.encaps import encapsulate
 from pydicom.filebase import DicomBytesIO
 from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 
-from covidcxr.images import MAX_PIXELS
+from covidcxr.images import MAX_PIXELS, is_dicom
 from covidcxr.phantom import radiograph
 from covidcxr.web.app import create_app
 from serving import children, serving
@@ -41,12 +41,19 @@ TOKENS = (
     b"9" * 40,
 )
 GREY = radiograph(np.random.default_rng(0), size=(160, 140))
+HEADER = {
+    "StudyInstanceUID": "1.2.3",
+    "SeriesInstanceUID": "1.2.3.4",
+    "PatientID": "Roe-17",
+    "PatientAge": "061Y",
+    "PatientSex": "F",
+}
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # as the server does: decoders warn of what is broken
 
 
 def run_length_encoded():
-    ds = dcmread(DicomBytesIO(dicom(GREY)))
+    ds = dcmread(DicomBytesIO(dicom(GREY, **HEADER)))
     ds.compress(RLELossless, generate_instance_uid=False)
     file = DicomBytesIO()
     ds.save_as(file)
@@ -55,7 +62,8 @@ def run_length_encoded():
 
 def around(frame, syntax):
     """Return a DICOM object around a compressed frame of 8 bits."""
-    ds = dcmread(DicomBytesIO(dicom(GREY, BitsAllocated=8, BitsStored=8, HighBit=7, PixelData=GREY.tobytes())))
+    bits = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7}
+    ds = dcmread(DicomBytesIO(dicom(GREY, **HEADER, **bits, PixelData=GREY.tobytes())))
     ds.PixelData = encapsulate([frame])
     ds["PixelData"].is_undefined_length = True
     ds.file_meta.TransferSyntaxUID = syntax
@@ -77,7 +85,7 @@ def corpus():
         picture(GREY, "TIFF", compression="tiff_lzw"),
         picture(GREY, "BMP"),
         picture(GREY, "WEBP"),
-        dicom(GREY),
+        dicom(GREY, **HEADER),
         run_length_encoded(),
         around(picture(GREY, "JPEG"), JPEGBaseline8Bit),
         around(picture(GREY, "JPEG2000", no_jp2=True), JPEG2000Lossless),
@@ -114,22 +122,34 @@ def memory(key, process):
     return 1024 * int(line.split()[1])
 
 
-def request_of(content, number):
-    """Return path, body and headers of a request that holds a file; one in four is of the Open Inference Protocol."""
-    if number % 4:
-        body = multipart([("x", content)], [("include", "activation_map,lungs,patient,preview")])
-        return "/api/v1/predictions", body, {"Content-Type": MULTIPART}
+def path_of(content, number):
+    """Return where to send a file: most are for predictions, the others for every other interface in turn."""
+    match number % 5:
+        case 0:
+            return "/v2/models/covidcxr/infer"
+        case 1:
+            return "/api/v1/report.pdf"
+        case 2 if is_dicom(content):
+            return "/api/v1/report.dcm"
+        case _:
+            return "/api/v1/predictions"
+
+
+def request_of(content, path):
+    """Return body and headers of a request that holds a file."""
+    if path.startswith("/api"):
+        fields = [("include", "activation_map,lungs,patient,preview"), ("prevalence", "0.1")]
+        return multipart([("x", content)], fields), {"Content-Type": MULTIPART}
     element = len(content).to_bytes(4, "little") + content
     tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(element)}}
     head = json.dumps({"inputs": [tensor]}).encode()
-    headers = {"Inference-Header-Content-Length": str(len(head))}
-    return "/v2/models/covidcxr/infer", head + element, headers
+    return head + element, {"Inference-Header-Content-Length": str(len(head))}
 
 
 def send(connection, content, number):
     """Return the status of the answer to one file."""
-    path, body, headers = request_of(content, number)
-    connection.request("POST", path, body, headers)
+    path = path_of(content, number)
+    connection.request("POST", path, *request_of(content, path))
     answer = connection.getresponse()
     answer.read()
     return answer.status
@@ -182,10 +202,27 @@ def test_broken_forms_are_answered(predictor):
     assert 200 in statuses
 
 
+def test_broken_headers_are_answered(predictor):
+    """The faults are where a DICOM image says whose it is, which its pixels do not need."""
+    client, rng = create_app(predictor).test_client(), random.Random(22)
+    content = dicom(GREY, **HEADER)
+    begin = content.index(b"\x10\0\x20\0LO")  # PatientID, the first element of the patient here
+    end = content.index(b"\x28\0\x02\0US")  # SamplesPerPixel, the first element about the pixels
+    statuses = set()
+    for number in range(100):
+        changed = bytearray(content)
+        changed[rng.randrange(begin, end)] = rng.randrange(256)
+        path = ("/api/v1/predictions", "/api/v1/report.dcm")[number % 2]
+        body, headers = request_of(bytes(changed), path)
+        statuses.add(client.post(path, data=body, headers=headers).status_code)
+    assert statuses == {200, 422}
+
+
 def test_the_largest_picture_is_scored_in_time(predictor):
     side = int(MAX_PIXELS**0.5)
     content = picture(np.tile(np.arange(side, dtype=np.uint16).astype(np.uint8), (side, 1)))
     begun = time.monotonic()
-    path, body, headers = request_of(content, 1)
+    path = "/api/v1/predictions"
+    body, headers = request_of(content, path)
     assert create_app(predictor).test_client().post(path, data=body, headers=headers).status_code == 200
     assert time.monotonic() - begun < SECONDS

@@ -1,9 +1,12 @@
 """What a DICOM header says of the patient, for those who ask to see it."""
 
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING
 
 from covidcxr.images import is_dicom
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 ELEMENTS = ("PatientID", "PatientAge", "PatientSex", "StudyDate")
 """Keywords of PS3.6; nothing else of the header is read."""
@@ -12,14 +15,21 @@ LONGEST = 64
 
 
 def read_patient(data: bytes) -> dict[str, str] | None:
-    """Return ELEMENTS of a DICOM file that could be decoded, empty where the header lacks one; None for other files."""
+    """Return ELEMENTS of a DICOM file that could be decoded; None for other files.
+
+    An element is empty where the header lacks it or what it holds cannot be read.
+    """
     if not is_dicom(data):
         return None
     from pydicom import dcmread  # here: most requests hold no DICOM
 
     ds = dcmread(BytesIO(data), force=True, stop_before_pixels=True, specific_tags=list(ELEMENTS))
-    return {keyword: _text(ds.get(keyword)) for keyword in ELEMENTS}
+    return {keyword: _text(ds, keyword) for keyword in ELEMENTS}
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 (pydicom gives what the file holds)
-    return "" if value is None else str(value)[:LONGEST]
+def _text(ds: "Dataset", keyword: str) -> str:
+    try:
+        value = ds.get(keyword)
+        return "" if value is None else str(value)[:LONGEST]
+    except Exception:  # whatever pydicom raises on values that break the standard
+        return ""

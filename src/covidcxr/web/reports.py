@@ -66,13 +66,22 @@ def create_reports(scorer: Scorer) -> Blueprint:
 
 
 def _structured_report(data: bytes, prediction: "Prediction") -> bytes:
+    """Make the report about a DICOM image that could be decoded.
+
+    Raises:
+        ImageError: Its header is not one to report on; the message holds no value of it.
+    """
     from pydicom import dcmread, dcmwrite
 
     from covidcxr.dicom.results import structured_report
 
     file = BytesIO()
-    ds = dcmread(BytesIO(data), force=True, stop_before_pixels=True)
-    dcmwrite(file, structured_report(ds, prediction), enforce_file_format=True)
+    try:
+        ds = dcmread(BytesIO(data), force=True, stop_before_pixels=True)
+        dcmwrite(file, structured_report(ds, prediction), enforce_file_format=True)
+    except Exception as error:  # whatever pydicom and highdicom raise on a header that breaks the standard
+        reason = error if isinstance(error, ImageError) else f"one that cannot be read: {type(error).__name__}"
+        raise ImageError(f"Expected a DICOM image to report on. Received {reason}.") from error
     return file.getvalue()
 
 
