@@ -1,6 +1,7 @@
 """Training recipes: TOML files that say everything a run depends on, read strictly."""
 
 import tomllib
+from dataclasses import fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -124,10 +125,13 @@ class Training(_Table):
 
 
 def _preprocessing(value: Any) -> Preprocessing:  # noqa: ANN401 - whatever the TOML file holds
+    known = [field.name for field in fields(Preprocessing)]
+    if not isinstance(value, dict) or set(value) - set(known):
+        raise ValueError(f"Expected a table of {', '.join(known)}. Received {value}.")
     try:
         return Preprocessing(**value)
     except TypeError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(f"Expected size, crop and equalize. Received {value}.") from error
 
 
 class Recipe(_Table):
@@ -182,5 +186,13 @@ def parse_recipe(text: str, name: str) -> Recipe:
     """
     try:
         return Recipe.model_validate(tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
-        raise RecipeError(f"Expected a valid recipe. Received {name}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"Expected a recipe in TOML. Received {name}: {error}.") from error
+    except ValidationError as error:
+        flaws = "; ".join(_flaw(one["loc"], one["msg"], one["input"]) for one in error.errors())
+        raise RecipeError(f"Expected a valid recipe. Received {name}: {flaws}.") from error
+
+
+def _flaw(place: tuple[int | str, ...], says: str, received: object) -> str:
+    value = f" ({received!r})" if isinstance(received, str | int | float) else ""
+    return f"{'.'.join(map(str, place))}: {says.rstrip('.')}{value}"

@@ -60,7 +60,8 @@ def select(records: Sequence[Record], data: Data, *, seed: int) -> list[Record]:
     counts = Counter(record.label for record in chosen)
     for selection in data.select:
         if not counts[selection.label]:
-            raise ManifestError(f"Expected records for {selection}. Received none in the manifest.")
+            where = " or ".join(selection.sources) or "any source"
+            raise ManifestError(f"Expected records of {selection.label} of {where}. Received none in the manifest.")
     if data.limit_per_class is None:
         return chosen
     limit = min(data.limit_per_class, *counts.values())

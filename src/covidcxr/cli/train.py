@@ -27,10 +27,12 @@ def command(recipe: str, manifest: Path, out: Path, cache: Path | None, mixed_pr
     keep_freed_memory()
     from covidcxr.machine import Devices, Machine
     from covidcxr.manifest import read_manifest
-    from covidcxr.recipe import recipe_text
+    from covidcxr.recipe import parse_recipe, recipe_text
     from covidcxr.training import train
 
+    text = recipe_text(recipe)
+    parse_recipe(text, recipe)  # what is wrong with it is told by the name of its file, which only this command knows
     machine = Machine(mixed_precision=mixed_precision, devices=Devices(devices))
     with resumable():
-        train(read_manifest(manifest), recipe_text(recipe), out, machine=machine, cache=cache)
+        train(read_manifest(manifest), text, out, machine=machine, cache=cache)
     click.echo(f"Trained: {out}. Next: covidcxr export {out} --out MODEL.onnx")
