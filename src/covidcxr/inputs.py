@@ -30,7 +30,7 @@ class Input:
     error: str | None = None
 
 
-def expand(arguments: Iterable[str]) -> list[Input]:
+def expand(arguments: Iterable[str], *, archives: tuple[str, ...] = ()) -> list[Input]:
     """Find the files that arguments mean.
 
     - A file is taken whatever its name is, also one that is missing: reading it will tell.
@@ -40,47 +40,48 @@ def expand(arguments: Iterable[str]) -> list[Input]:
 
     Args:
         arguments: Paths as typed.
+        archives: Lowercase suffixes of further files that a folder gives, whatever they hold.
 
     Returns:
         Sorted by path; no file twice, however many arguments, names or links lead to it.
     """
-    found = [item for argument in arguments for item in _expand(argument)]
+    found = [item for argument in arguments for item in _expand(argument, archives)]
     unique: dict[str, Input] = {}
     for item in sorted(found, key=lambda item: item.path):
         unique.setdefault(item.path if item.error else os.path.realpath(item.path), item)
     return list(unique.values())
 
 
-def _expand(argument: str) -> Iterator[Input]:
+def _expand(argument: str, archives: tuple[str, ...]) -> Iterator[Input]:
     if os.path.lexists(argument) or not glob.has_magic(argument):
-        yield from _expand_path(argument)
+        yield from _expand_path(argument, archives)
         return
     matches = glob.glob(argument, recursive=True)  # noqa: PTH207 - Path.glob takes no absolute patterns
     if not matches:
         yield Input(path=argument, error=f"Expected files that match the pattern. Received none for {argument}.")
     for match in matches:
-        yield from _expand_path(match)
+        yield from _expand_path(match, archives)
 
 
-def _expand_path(path: str) -> Iterator[Input]:
+def _expand_path(path: str, archives: tuple[str, ...]) -> Iterator[Input]:
     if not Path(path).is_dir():
         yield Input(path=path)
         return
     empty = True
-    for item in _walk(path):
+    for item in _walk(path, archives):
         empty = False
         yield item
     if empty:
         yield Input(path=path, error=f"Expected a folder with images. Received {path} without any.")
 
 
-def _walk(folder: str) -> Iterator[Input]:
+def _walk(folder: str, archives: tuple[str, ...]) -> Iterator[Input]:
     refused: list[OSError] = []
     for parent, folders, names in os.walk(folder, onerror=refused.append):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = os.path.join(parent, name)  # noqa: PTH118 - a Path would drop the leading "./" that the user typed
-            if not name.startswith(".") and _is_image(Path(path)):
+            if not name.startswith(".") and (name.lower().endswith(archives) or _is_image(Path(path))):
                 yield Input(path=path)
     for error in refused:
         yield Input(

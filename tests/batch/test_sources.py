@@ -25,6 +25,16 @@ def test_a_folder(pictures, archive, monkeypatch):
     assert paths(archive.parent) == [str(archive)]
 
 
+def test_tar_files_come_as_images_do(archive, tmp_path):
+    for name in ("x/b.tar", "x/.hidden/c.tar", "x/.d.tar", "y.tgz/e.TAR.GZ"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(archive.read_bytes())
+    (tmp_path / "x" / "link.tar").symlink_to("b.tar")
+    expected = [f"{tmp_path}/x/b.tar", f"{tmp_path}/y.tgz/e.TAR.GZ"]
+    assert paths(tmp_path, tmp_path / "x", tmp_path / "x" / "b.tar", f"{tmp_path}/*") == expected
+    assert paths(f"{tmp_path}/*") == expected
+
+
 def test_what_leads_to_nothing_is_an_entry_with_an_error(tmp_path):
     empty, nothing = find([str(tmp_path), str(tmp_path / "*.png")])
     assert "folder with images" in empty.error
@@ -53,11 +63,12 @@ def test_a_list_that_is_none(tmp_path, name, content):
         paths(tmp_path / "missing.csv")
 
 
-def test_a_name_that_is_no_text(tmp_path):
-    (tmp_path / os.fsdecode(b"\xff.png")).touch()
+@pytest.mark.parametrize("suffix", ["png", "tar"])
+def test_a_name_that_is_no_text(tmp_path, suffix):
+    (tmp_path / os.fsdecode(b"\xff." + suffix.encode())).touch()
     (item,) = find([str(tmp_path)])
     assert "file name in UTF-8" in item.error
-    assert item.path == f"{tmp_path}/\\xff.png"
+    assert item.path == f"{tmp_path}/\\xff.{suffix}"
 
 
 def test_a_bucket(s3, pictures):

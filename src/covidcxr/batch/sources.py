@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from glob import has_magic
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import pyarrow as pa
 from pyarrow import fs
@@ -43,7 +43,8 @@ def find(arguments: Sequence[str]) -> Iterator[Input]:
     """
     arguments = [name if is_remote(name) else os.path.abspath(name) for name in arguments]  # noqa: PTH100 - keeps links
     special = [argument for argument in arguments if is_remote(argument) or argument.endswith(LISTS)]
-    yield from _local([argument for argument in arguments if argument not in special])
+    local = [argument for argument in arguments if argument not in special]
+    yield from (_nameable(item) for item in expand(local, archives=ARCHIVES))
     for argument in special:
         yield from _listed(argument) if argument.endswith(LISTS) else _remote(argument)
 
@@ -59,19 +60,6 @@ def is_image_name(name: str) -> bool:
     return not path.name.startswith(".") and (
         path.suffix.lower() in SUFFIXES or _DICOM_UID.fullmatch(path.name) is not None
     )
-
-
-def _local(arguments: Sequence[str]) -> Iterator[Input]:
-    folders = [argument for argument in arguments if Path(argument).is_dir()]
-    archives = {
-        folder: sorted(str(path) for path in Path(folder).rglob("*") if is_archive(path.name)) for folder in folders
-    }
-    without_images = {folder for folder in folders if archives[folder]}
-    for item in expand(arguments):
-        if not (item.error and item.path in without_images):
-            yield _nameable(item)
-    for found in archives.values():
-        yield from (Input(path=path) for path in found)
 
 
 def _nameable(item: Input) -> Input:
