@@ -1,3 +1,5 @@
+import io
+import tarfile
 import threading
 import time
 
@@ -79,6 +81,34 @@ def test_a_tar_file_that_ends_early_keeps_what_it_had(score, archive, tmp_path):
     assert done.errors == 1
     assert "Expected a whole tar file" in last["error"]
     assert last["member"] is None
+
+
+def test_names_in_a_tar_file_that_are_no_text(score, pictures, tmp_path):
+    picture = (pictures / "a-dark.png").read_bytes()
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.USTAR_FORMAT, encoding="latin-1") as tar:
+        for name in ("caf\u00e9.png", "b.png"):
+            add(tar, name, picture)
+    _, found = score(str(tmp_path / "x.tar"))
+    assert [row["member"] for row in found] == ["caf\\xe9.png", "b.png"]
+
+
+@pytest.mark.parametrize("header", [{"GNU.sparse.map": "abc"}, {"GNU.sparse.size": "abc"}])
+def test_a_broken_header_in_a_tar_file_keeps_what_came_before(score, pictures, tmp_path, header):
+    picture = (pictures / "a-dark.png").read_bytes()
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        add(tar, "a.png", picture)
+        add(tar, "b.png", picture, header)
+    done, (first, last) = score(str(tmp_path / "x.tar"))
+    assert (done.images, done.errors) == (2, 1)
+    assert (first["member"], first["label"]) == ("a.png", "normal")
+    assert f"Expected a whole tar file. Received {tmp_path}/x.tar: " in last["error"]
+    assert "after 1 images" in last["error"]
+
+
+def add(tar, name, content, pax_headers=None):
+    member = tarfile.TarInfo(name)
+    member.size, member.pax_headers = len(content), pax_headers or {}
+    tar.addfile(member, io.BytesIO(content))
 
 
 @pytest.mark.parametrize("content", [b"", b"no tar file" * 99])

@@ -11,7 +11,7 @@ from itertools import repeat
 from typing import TypeVar
 
 from covidcxr.batch.sources import is_archive, is_image_name
-from covidcxr.batch.storage import opened, read
+from covidcxr.batch.storage import BatchError, opened, read
 from covidcxr.images import MAX_BYTES, is_dicom
 from covidcxr.inputs import Input
 
@@ -20,6 +20,8 @@ AHEAD = 16
 """Files in memory that nobody has decoded yet, at most."""
 READERS = 8
 """Files that are read at a time: a store takes tens of milliseconds to answer, in which a core scores an image."""
+NO_TEXT = "backslashreplace"
+"""How names in a tar file that are not in UTF-8 are written: what Python makes of them fits into no Parquet file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +49,11 @@ class File:
 
 
 def files(items: Sequence[Input]) -> Iterator[File]:
-    """Read the files of a shard in their order, a few ahead."""
+    """Read the files of a shard in their order, a few ahead.
+
+    Raises:
+        BatchError: A store cannot be reached.
+    """
     if len(items) == 1 and not items[0].error and is_archive(items[0].path):
         members = _members(items[0].path)
         return ahead(repeat(partial(next, members, None)), threads=1)
@@ -86,7 +92,7 @@ def _members(path: str) -> Iterator[File]:
     """Read the images of a tar file from its start; what is broken after some of them is one more row."""
     found = 0
     try:
-        with opened(path) as stream, tarfile.open(fileobj=stream, mode="r|*") as archive:
+        with opened(path) as stream, tarfile.open(fileobj=stream, mode="r|*", errors=NO_TEXT) as archive:
             start = time.perf_counter()
             for member in archive:
                 if member.isfile() and (content := archive.extractfile(member)):
@@ -95,7 +101,9 @@ def _members(path: str) -> Iterator[File]:
                         found += 1
                         yield File(path=path, member=member.name, data=data, read_ms=_ms(start))
                 start = time.perf_counter()
-    except (OSError, EOFError, tarfile.TarError) as error:
+    except BatchError:
+        raise
+    except Exception as error:  # headers that break the format make tarfile raise anything
         yield File(path=path, error=f"Expected a whole tar file. Received {path}: {error} after {found} images.")
         return
     if not found:
