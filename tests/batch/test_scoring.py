@@ -2,20 +2,22 @@ import io
 import tarfile
 import threading
 import time
+from pathlib import Path
+from unittest.mock import Mock
 
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from batch.conftest import many, rows
-from covidcxr.batch import reading
+from covidcxr.batch import reading, scoring
 from covidcxr.batch.plan import make_plan
-from covidcxr.batch.reading import AHEAD, files
+from covidcxr.batch.reading import AHEAD, BLOCK, EARLY, files
 from covidcxr.batch.scoring import BATCH, Scorer, row_schema
 from covidcxr.batch.sources import find
-from covidcxr.batch.storage import BatchError
-from covidcxr.images import read_image
-from covidcxr.inputs import Input
+from covidcxr.batch.storage import BatchError, read
+from covidcxr.images import MAX_BYTES, decode_image, read_image
+from covidcxr.inputs import HEAD, Input
 from covidcxr.labels import LABELS
 from covidcxr.predictor import Predictor
 
@@ -168,6 +170,65 @@ def test_batches_of_the_network(pictures, tmp_path, job, settings, predictor, mo
     assert [scorer(shard).images for shard in range(plan.shards)] == plan.rows
     assert max(sizes) <= BATCH
     assert [row["path"] for row in rows(job.out)] == table.read_text().split()[1:]
+
+
+def test_files_are_decoded_as_they_are_taken(score, pictures, monkeypatch):
+    """Sixteen large files must not lie in memory until the first one is decoded."""
+    taken = []
+
+    def take(items):
+        for file in files(items):
+            taken.append(file.path)
+            yield file
+
+    def decode(data, name):
+        assert taken[-1] == name
+        return decode_image(data, name)
+
+    monkeypatch.setattr(scoring, "files", take)
+    monkeypatch.setattr(scoring, "decode_image", decode)
+    done, _ = score(str(pictures))
+    assert done.images == len(taken) == 5
+
+
+def test_of_large_files_only_a_part_is_read_ahead(tmp_path, monkeypatch):
+    limits = {}
+
+    def note(name, limit):
+        limits.setdefault(name, []).append(limit)
+        return read(name, limit)
+
+    monkeypatch.setattr(reading, "EARLY", 100)
+    monkeypatch.setattr(reading, "read", note)
+    sizes = {str(tmp_path / f"{number}.png"): 60 * number for number in range(5)}
+    for path, size in sizes.items():
+        Path(path).write_bytes(bytes(size))
+    found = list(files([Input(path=path) for path in sizes]))
+    assert {file.path: len(file.data) for file in found} == sizes
+    assert [*limits.values()] == [[101], [101], *3 * [[101, MAX_BYTES + 1]]]
+    assert AHEAD * EARLY <= MAX_BYTES
+
+
+@pytest.mark.parametrize("block", [700, BLOCK])
+def test_of_a_tar_file_blocks_are_read_ahead_and_images_in_their_turn(pictures, archive, monkeypatch, block):
+    members = {}
+    extract = tarfile.TarFile.extractfile
+
+    def extractfile(self, member):
+        content = extract(self, member)
+        members[member.name] = Mock(side_effect=content.read)
+        return Mock(read=members[member.name])
+
+    monkeypatch.setattr(reading, "BLOCK", block)
+    monkeypatch.setattr(tarfile.TarFile, "extractfile", extractfile)
+    for number, file in enumerate(files([Input(path=str(archive))])):
+        assert file.data == next(pictures.rglob(file.member[2:])).read_bytes()
+        time.sleep(0.02)
+        assert len(members) == 1 + 2 * number
+    asked = {name: [call.args[0] for call in reads.call_args_list] for name, reads in members.items()}
+    assert len(asked) == 10
+    for name, sizes in asked.items():
+        assert sizes == ([HEAD] if name.endswith(".json") else [HEAD, MAX_BYTES + 1 - HEAD])
 
 
 def test_no_more_than_a_few_files_wait_in_memory(pictures, monkeypatch):

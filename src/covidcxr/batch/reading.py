@@ -1,23 +1,29 @@
 """The bytes of the images of a shard, read ahead of whoever decodes them."""
 
+import io
 import tarfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import repeat
-from typing import TypeVar
+from typing import IO, TypeVar
 
 from covidcxr.batch.sources import is_archive, is_image_name
 from covidcxr.batch.storage import BatchError, opened, read
 from covidcxr.images import MAX_BYTES, is_dicom
-from covidcxr.inputs import Input
+from covidcxr.inputs import HEAD, Input
 
 Found = TypeVar("Found")
 AHEAD = 16
-"""Files in memory that nobody has decoded yet, at most."""
+"""Files, or blocks of a tar file, in memory that nobody has taken yet, at most."""
+EARLY = MAX_BYTES // AHEAD
+"""Bytes of a file that are read ahead: a whole computed radiography plate (covidcxr.images.MAX_PIXELS), and of AHEAD
+files no more than the largest one may have. What is longer is read when its turn comes."""
+BLOCK = 2**18
+"""Bytes of a tar file that are read at a time: a store takes tens of milliseconds for each."""
 READERS = 8
 """Files that are read at a time: a store takes tens of milliseconds to answer, in which a core scores an image."""
 NO_TEXT = "backslashreplace"
@@ -55,12 +61,11 @@ def files(items: Sequence[Input]) -> Iterator[File]:
         BatchError: A store cannot be reached.
     """
     if len(items) == 1 and not items[0].error and is_archive(items[0].path):
-        members = _members(items[0].path)
-        return ahead(repeat(partial(next, members, None)), threads=1)
-    return ahead(partial(_file, item) for item in items)
+        return _members(items[0].path)
+    return map(_whole, ahead(partial(_file, item, EARLY + 1) for item in items))
 
 
-def ahead(tasks: Iterable[Callable[[], Found | None]], *, threads: int = READERS) -> Iterator[Found]:
+def ahead(tasks: Iterable[Callable[[], Found | None]], *, threads: int = READERS) -> Generator[Found, None, None]:
     """Do tasks in threads, at most AHEAD of them before their results are taken, in their order; None is the end."""
     waiting: deque[Future[Found | None]] = deque()
     with ThreadPoolExecutor(threads) as pool:
@@ -76,28 +81,58 @@ def ahead(tasks: Iterable[Callable[[], Found | None]], *, threads: int = READERS
                 yield found
 
 
-def _file(item: Input) -> File:
+class _Ahead(io.RawIOBase):
+    """A stream as tarfile takes it, with the next AHEAD blocks of another one in memory."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__()
+        self._blocks = ahead(repeat(lambda: stream.read(BLOCK) or None), threads=1)
+        self._left = b""
+
+    def read(self, size: int = BLOCK) -> bytes:
+        """Return at most ``size`` bytes, none at the end."""
+        block = self._left or next(self._blocks, b"")
+        self._left = block[size:]
+        return block[:size]
+
+    def close(self) -> None:
+        """Wait for the block that is being read, so that the other stream can be closed."""
+        self._blocks.close()
+        super().close()
+
+
+def _file(item: Input, limit: int) -> File:
     if item.error:
         return File(path=item.path, error=item.error)
     start = time.perf_counter()
     try:
-        data = read(item.path, MAX_BYTES + 1)
+        data = read(item.path, limit)
     except OSError as error:
         reason = error.strerror or error
         return File(path=item.path, error=f"Expected a readable image file. Received {item.path}: {reason}.")
     return File(path=item.path, data=data, read_ms=_ms(start))
 
 
+def _whole(file: File) -> File:
+    """Read a file anew of which only the start was read ahead."""
+    return file if len(file.data) <= EARLY else _file(Input(path=file.path), MAX_BYTES + 1)
+
+
 def _members(path: str) -> Iterator[File]:
     """Read the images of a tar file from its start; what is broken after some of them is one more row."""
     found = 0
     try:
-        with opened(path) as stream, tarfile.open(fileobj=stream, mode="r|*", errors=NO_TEXT) as archive:
+        with (
+            opened(path) as stream,
+            _Ahead(stream) as blocks,
+            tarfile.open(fileobj=blocks, mode="r|*", bufsize=BLOCK, errors=NO_TEXT) as archive,
+        ):
             start = time.perf_counter()
             for member in archive:
                 if member.isfile() and (content := archive.extractfile(member)):
-                    data = content.read(MAX_BYTES + 1)
+                    data = content.read(HEAD)
                     if is_image_name(member.name) or is_dicom(data):
+                        data += content.read(MAX_BYTES + 1 - HEAD)
                         found += 1
                         yield File(path=path, member=member.name, data=data, read_ms=_ms(start))
                 start = time.perf_counter()

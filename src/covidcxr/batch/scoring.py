@@ -88,8 +88,7 @@ class Scorer:
         """Give the rows of a shard, BATCH at a time."""
         found = files(self._plan.read(shard))
         position = 0
-        while batch := list(islice(found, BATCH)):
-            rows = [self._row(file) for file in batch]
+        while rows := [self._row(file) for file in islice(found, BATCH)]:
             for number, row in enumerate(rows, start=position):
                 row |= {"shard": shard, "position": number}
             self._score([row for row in rows if row["error"] is None])
