@@ -81,6 +81,11 @@ def ahead(tasks: Iterable[Callable[[], Found | None]], *, threads: int = READERS
                 yield found
 
 
+def ms_since(start: float) -> float:
+    """Return how long ago a time of ``time.perf_counter`` is, milliseconds."""
+    return 1000 * (time.perf_counter() - start)
+
+
 class _Ahead(io.RawIOBase):
     """A stream as tarfile takes it, with the next AHEAD blocks of another one in memory."""
 
@@ -110,7 +115,7 @@ def _file(item: Input, limit: int) -> File:
     except OSError as error:
         reason = error.strerror or error
         return File(path=item.path, error=f"Expected a readable image file. Received {item.path}: {reason}.")
-    return File(path=item.path, data=data, read_ms=_ms(start))
+    return File(path=item.path, data=data, read_ms=ms_since(start))
 
 
 def _whole(file: File) -> File:
@@ -134,7 +139,7 @@ def _members(path: str) -> Iterator[File]:
                     if is_image_name(member.name) or is_dicom(data):
                         data += content.read(MAX_BYTES + 1 - HEAD)
                         found += 1
-                        yield File(path=path, member=member.name, data=data, read_ms=_ms(start))
+                        yield File(path=path, member=member.name, data=data, read_ms=ms_since(start))
                 start = time.perf_counter()
     except BatchError:
         raise
@@ -143,7 +148,3 @@ def _members(path: str) -> Iterator[File]:
         return
     if not found:
         yield File(path=path, error=f"Expected a tar file of images. Received {path} without any.")
-
-
-def _ms(start: float) -> float:
-    return 1000 * (time.perf_counter() - start)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from covidcxr.artifact import Artifact
 from covidcxr.batch.plan import Plan, part_name
-from covidcxr.batch.reading import File, files
+from covidcxr.batch.reading import File, files, ms_since
 from covidcxr.batch.storage import BatchError, join, whole, write
 from covidcxr.errors import ImageError
 from covidcxr.images import Grey, decode_image
@@ -106,7 +106,7 @@ class Scorer:
             grey = decode_image(file.data, file.name)
         except ImageError as error:
             return row | {"error": str(error)}
-        return row | {"grey": grey, "decode_ms": _ms(start), **_about(grey)}
+        return row | {"grey": grey, "decode_ms": ms_since(start), **_about(grey)}
 
     def _score(self, rows: list[dict[str, Any]]) -> None:
         """Add to decoded rows what the model says; their pictures are let go."""
@@ -114,7 +114,7 @@ class Scorer:
         greys = [row.pop("grey") for row in rows]
         predictions = self._predictor.predict_many(greys)
         for row, grey, prediction in zip(rows, greys, predictions, strict=True):
-            row |= {"predict_ms": _ms(start) / len(rows), **_said(prediction)}
+            row |= {"predict_ms": ms_since(start) / len(rows), **_said(prediction)}
             row["map"] = self._draw(row, grey, prediction)
 
     def _draw(self, row: dict[str, Any], grey: Grey, prediction: Prediction) -> str | None:
@@ -178,7 +178,3 @@ def _said(prediction: Prediction) -> dict[str, Any]:
         "reason": prediction.reason,
         "lung_share": prediction.lung_share,
     }
-
-
-def _ms(start: float) -> float:
-    return 1000 * (time.perf_counter() - start)
