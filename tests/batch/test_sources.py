@@ -35,10 +35,34 @@ def test_tar_files_come_as_images_do(archive, tmp_path):
     assert paths(f"{tmp_path}/*") == expected
 
 
-def test_what_leads_to_nothing_is_an_entry_with_an_error(tmp_path):
-    empty, nothing = find([str(tmp_path), str(tmp_path / "*.png")])
-    assert "folder with images" in empty.error
-    assert "match the pattern" in nothing.error
+def test_what_leads_to_nothing_is_an_entry_with_an_error(pictures, tmp_path):
+    (tmp_path / "empty").mkdir()
+    image = next(item.path for item in find([str(pictures)]))
+    found = {item.path: item.error for item in find([image, str(tmp_path / "empty"), str(tmp_path / "*.png")])}
+    assert found.pop(image) is None
+    assert "match the pattern" in found[str(tmp_path / "*.png")]
+    assert "folder with images" in found[str(tmp_path / "empty")]
+
+
+@pytest.mark.parametrize("name", ["", "missing.png", "*.png"], ids=["empty folder", "missing", "pattern"])
+def test_where_all_lead_to_nothing_there_is_no_plan(tmp_path, name):
+    with pytest.raises(BatchError, match=r"Expected .* Received .*"):
+        list(find([str(tmp_path / name)]))
+
+
+def test_rows_of_a_list_without_a_path(tmp_path):
+    pq.write_table(pa.table({"path": ["/a.png", None, ""]}), tmp_path / "list.parquet")
+    (tmp_path / "list.csv").write_text("id,path\n1,/a.png\n2\n3,\n")
+    for name in ("list.parquet", "list.csv"):
+        first, *others = find([str(tmp_path / name)])
+        assert (first.path, first.error) == ("/a.png", None)
+        assert [f"none in row {row} of" in item.error for row, item in enumerate(others, 2)] == [True, True]
+
+
+def test_lists_by_pattern_and_in_capitals(tmp_path):
+    for name, row in (("1.csv", "/a.png"), ("2.CSV", "/b.png")):
+        (tmp_path / name).write_text(f"path\n{row}\n")
+    assert [item.path for item in find([str(tmp_path / "*.csv"), str(tmp_path / "2.CSV")])] == ["/a.png", "/b.png"]
 
 
 def test_lists_keep_order_and_repetitions(pictures, tmp_path):

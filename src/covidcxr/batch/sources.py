@@ -7,7 +7,7 @@ import posixpath
 import re
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
-from glob import has_magic
+from glob import glob, has_magic
 from pathlib import PurePosixPath
 
 import pyarrow as pa
@@ -39,14 +39,23 @@ def find(arguments: Sequence[str]) -> Iterator[Input]:
         Paths on this machine are absolute: whoever reads the result, or scores a part of it, may stand elsewhere.
 
     Raises:
-        BatchError: A list cannot be read, or a store cannot be reached.
+        BatchError: All arguments lead to nothing, which may be there the next time; a list cannot be read, or a store
+            cannot be reached.
     """
     arguments = [name if is_remote(name) else os.path.abspath(name) for name in arguments]  # noqa: PTH100 - keeps links
-    special = [argument for argument in arguments if is_remote(argument) or argument.endswith(LISTS)]
-    local = [argument for argument in arguments if argument not in special]
-    yield from (_nameable(item) for item in expand(local, archives=ARCHIVES))
+    arguments = [name for argument in arguments for name in _lists_of(argument)]
+    special = [argument for argument in arguments if is_remote(argument) or is_list(argument)]
+    found = expand([argument for argument in arguments if argument not in special], archives=ARCHIVES)
+    if not special and not any(os.path.lexists(item.path) for item in found if item.error is None):
+        raise BatchError(found[0].error or f"Expected a file or folder. Received {found[0].path}, which is not there.")
+    yield from map(_nameable, found)
     for argument in special:
-        yield from _listed(argument) if argument.endswith(LISTS) else _remote(argument)
+        yield from _listed(argument) if is_list(argument) else _remote(argument)
+
+
+def is_list(name: str) -> bool:
+    """Tell by its name whether a file is a list of images."""
+    return name.lower().endswith(LISTS)
 
 
 def is_archive(name: str) -> bool:
@@ -62,6 +71,13 @@ def is_image_name(name: str) -> bool:
     )
 
 
+def _lists_of(argument: str) -> list[str]:
+    """Return the lists that a pattern on this machine matches, as ``*.csv`` does; else the argument itself."""
+    if is_remote(argument) or not is_list(argument) or os.path.lexists(argument):
+        return [argument]
+    return sorted(glob(argument, recursive=True)) or [argument]  # noqa: PTH207 - as covidcxr.inputs does it
+
+
 def _nameable(item: Input) -> Input:
     """Turn a name that is no text, which no Parquet file can hold, into an error."""
     try:
@@ -75,8 +91,12 @@ def _nameable(item: Input) -> Input:
 def _listed(name: str) -> Iterator[Input]:
     folder = name.rpartition("/")[0]
     try:
-        for path in map(str, _parquet_paths(name) if name.endswith(".parquet") else _csv_paths(name)):
-            yield Input(path=path if is_remote(path) or path.startswith("/") else _below(folder, path))
+        paths = _parquet_paths(name) if name.lower().endswith(".parquet") else _csv_paths(name)
+        for number, path in enumerate(paths, 1):
+            if not path:
+                yield Input(path=name, error=f"Expected a path in every row. Received none in row {number} of {name}.")
+            else:
+                yield Input(path=path if is_remote(path) or path.startswith("/") else _below(folder, path))
     except (OSError, KeyError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
         raise BatchError(f"Expected a list with a column {COLUMN!r}. Received {name}: {error}.") from error
 
@@ -87,16 +107,16 @@ def _below(folder: str, path: str) -> str:
     return f"{scheme}{separator}{posixpath.normpath(rest)}" if separator else rest
 
 
-def _csv_paths(name: str) -> Iterator[str]:
+def _csv_paths(name: str) -> Iterator[str | None]:
     with opened(name) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as text:
         for row in csv.DictReader(text):
             yield row[COLUMN]
 
 
-def _parquet_paths(name: str) -> Iterator[str]:
+def _parquet_paths(name: str) -> Iterator[str | None]:
     with parquet(name) as table:
         for batch in table.iter_batches(ROWS, columns=[COLUMN]):
-            yield from batch[COLUMN].to_pylist()
+            yield from batch[COLUMN].cast(pa.string()).to_pylist()
 
 
 def _remote(address: str) -> Iterator[Input]:
