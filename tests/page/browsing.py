@@ -58,8 +58,8 @@ def choose(page, *files):
 
 
 def wait_done(page, count):
-    text = "1 file done" if count == 1 else f"{count} files done"
-    expect(page.locator("#count")).to_have_text(text, timeout=PATIENCE)
+    settled = page.locator(".card:is([data-state=done], [data-state=failed])")
+    expect(settled).to_have_count(count, timeout=PATIENCE)
 
 
 def shown(card):

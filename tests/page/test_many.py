@@ -47,7 +47,7 @@ def test_every_file_shows_a_thumbnail_and_its_state(page, held):
     held[2].continue_()
     held[3].continue_()
     wait_done(page, 4)
-    expect(page.locator("#others")).to_have_text(", 1 failed")
+    expect(page.locator("#status")).to_contain_text("3 files done, 1 failed")
     expect(page.get_by_role("progressbar")).to_be_hidden()
     expect(page.locator(".thumb canvas")).to_have_count(3)
     assert [re.sub(r"\d+", "N", state) for state in states(page)] == [

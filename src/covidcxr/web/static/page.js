@@ -63,18 +63,17 @@ function visible(element) {
 function report(latest) {
   const settled = cards.filter((card) => card.settled);
   const number = (state) => cards.filter((card) => card.state === state).length;
-  const cancelled = number("cancelled");
-  const done = settled.length - cancelled;
+  const [done, failed, cancelled] = ["done", "failed", "cancelled"].map(number);
   const open = cards.length - settled.length;
   byId("count").textContent = open ? `${done} of ${cards.length} done` : `${count(done, "file")} done`;
-  const others = [["failed", number("failed")], ["cancelled", cancelled]].filter(([, n]) => n);
+  const others = [["failed", failed], ["cancelled", cancelled]].filter(([, n]) => n);
   byId("others").textContent = others.map(([state, n]) => `, ${n} ${state}`).join("");
   if (latest?.settled && cards.includes(latest)) byId("outcome").textContent = `${latest.file.name}: ${latest.summary}`;
   progress.max = Math.max(1, cards.length);
   progress.value = settled.length;
   progress.hidden = cards.length < 2 || !open;
   byId("cancel").hidden = !open;
-  for (const id of ["all-json", "all-csv"]) byId(id).disabled = !done;
+  for (const id of ["all-json", "all-csv"]) byId(id).disabled = !(done + failed);
 }
 
 function pick(card, chosen) {
