@@ -46,6 +46,15 @@ def test_all_results_as_json_are_a_list_with_what_failed(page):
     assert second["error"].startswith("Expected a PNG")
 
 
+def test_one_result_as_csv_is_one_row(page):
+    choose(page, NORMAL, BRIGHT)
+    wait_done(page, 2)
+    name, content = saved(page, page.locator(".card").last.get_by_role("button", name="CSV"))
+    assert name == "covidcxr-bright.csv"
+    rows = list(csv.DictReader(content.decode().splitlines()))
+    assert [(row["path"], row["label"]) for row in rows] == [(BRIGHT[0], "covid")]
+
+
 def test_all_results_as_csv_are_what_the_command_line_writes(page, model_file, tmp_path, monkeypatch):
     files = {NORMAL[0]: NORMAL[1], BRIGHT[0]: BRIGHT[1], 'a "comma", quoted.png': NORMAL[1]}
     files[FLAT] = picture(GREY * 0 + 90)

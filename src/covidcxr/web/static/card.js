@@ -1,5 +1,5 @@
 // One image: its picture, its state, and what the model says of it.
-import { saveDicom, saveJson, savePdf } from "./downloads.js";
+import { saveCsv, saveDicom, saveJson, savePdf } from "./downloads.js";
 import { follow, followButtons } from "./gestures.js";
 import { opposition, ramp } from "./heat.js";
 import { predict, reportsDicom } from "./predict.js";
@@ -90,6 +90,7 @@ export class Card extends EventTarget {
       this.dispatchEvent(new Event("again"));
     });
     this.find(".save-json").addEventListener("click", () => saveJson([this]));
+    this.find(".save-csv").addEventListener("click", () => saveCsv([this]));
     this.find(".save-pdf").addEventListener("click", () => savePdf(this));
     this.find(".save-dicom").addEventListener("click", () => saveDicom(this));
   }
