@@ -95,6 +95,12 @@ def test_the_figures_come_from_the_package(predictor):
     assert f"{100 * found['value']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f})" in text
 
 
+def test_every_column_has_a_header(predictor):
+    headers = re.findall(r"<th [^>]*>(.*?)</th>", read(predictor))
+    assert len(headers) > 20
+    assert all(headers)
+
+
 def test_figures_of_another_model_are_not_passed_off_as_this_ones(predictor):
     foreign = "That is not the model that answers here."
     assert plain(read(predictor)).count(foreign) == 2  # P4 and P5

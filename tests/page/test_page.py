@@ -268,6 +268,12 @@ def test_nothing_sticks_out_sideways(open_page, width):
     assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
 
 
+@pytest.mark.parametrize("width", [320, 375])
+def test_nothing_about_the_model_sticks_out_sideways(open_page, width):
+    page = open_page(path="model", viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
 def test_everything_can_be_done_with_the_keyboard(page):
     def tab(target, key="Tab"):
         page.keyboard.press(key)
