@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from covidcxr import DISCLAIMER
 from covidcxr.images import SUFFIXES, decode_image, read_image
 from covidcxr.labels import Label
 from covidcxr.phantom import Opacity, radiograph
@@ -210,7 +211,17 @@ def test_errors_are_problem_details(client):
     assert method.json["detail"] == "Expected the method POST. Received GET."
     assert inference.json["error"] == inference.json["detail"]  # as the Open Inference Protocol has it
     assert set(missing.json) == PROBLEM
-    assert client.get("/nothing").content_type.startswith("text/html")
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/static/nothing.css", "/samples/nothing"])
+def test_an_address_of_no_page_gets_a_page_that_leads_home(client, path):
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert answer.content_type.startswith("text/html")
+    page = answer.get_data(as_text=True)
+    assert DISCLAIMER in page
+    assert '<a href="/">To the page for images</a>' in page
+    assert 'href="/static/page.css"' in page
 
 
 class Failing:
@@ -254,7 +265,7 @@ class TwoClasses:
 def test_the_page_is_about_the_model_in_use(predictor):
     page = create_app(TwoClasses(predictor), max_upload_mb=7).test_client().get("/").get_data(as_text=True)
     assert re.findall(r'data-label="(\w+)"', page) == ["normal", "covid"]
-    assert "Normal and COVID-19" in page
+    assert "Normal and COVID-19" in re.sub(r"<[^>]+>", "", page)
     assert "Other pneumonia" not in page
     assert "&lt;b&gt;two&lt;/b&gt;@0" in page
     assert "Nothing &amp; no one." in page

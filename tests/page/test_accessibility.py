@@ -75,6 +75,15 @@ def test_the_comparison(page):
     assert problems(page) == []
 
 
+def test_the_page_that_is_not_there(page):
+    page.goto(page.url + "nothing")
+    page.get_by_role("link", name="To the page for images").click()
+    expect(page.locator("#drop")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
+    assert problems(page) == []
+
+
 def test_the_page_about_the_model(page):
     page.get_by_role("link", name="The model").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("What is known of the model")

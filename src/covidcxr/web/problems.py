@@ -3,10 +3,11 @@
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, current_app, g, json, request
+from flask import Flask, Response, current_app, g, json, render_template, request
 from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from covidcxr import DISCLAIMER
 from covidcxr.web.timeouts import current_watch
 
 MEDIA_TYPE = "application/problem+json"
@@ -19,7 +20,7 @@ DRAINED = 4
 
 
 def install(app: Flask) -> None:
-    """Answer every error of an interface for programs with problem details."""
+    """Answer every error of an interface for programs with problem details, and addresses of no page with a page."""
     app.register_error_handler(HTTPException, _http_error)
 
 
@@ -50,6 +51,8 @@ def problem(status: int, detail: str, **members: Any) -> Response:  # noqa: ANN4
 
 
 def _http_error(error: HTTPException) -> ResponseReturnValue:
+    if error.code == 404 and not is_interface():
+        return render_template("missing.html", disclaimer=DISCLAIMER), 404
     if not is_interface() or error.code is None or error.code < 400:
         return error
     if error.code == 413 and "Expect" not in request.headers:
