@@ -1,9 +1,11 @@
+import io
 import re
 import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 from playwright.sync_api import expect
 
 from conftest import with_metadata
@@ -346,6 +348,29 @@ def test_it_is_light_or_dark_as_the_reader_likes(open_page):
     light, dark = (sum(map(int, re.findall(r"\d+", ground)[:3])) / 3 for ground in grounds)
     assert light > 230
     assert dark < 30
+
+
+def test_bars_and_ramps_keep_their_colours_at_high_contrast(open_page):
+    page = open_page(forced_colors="active", reduced_motion="reduce")
+    choose(page, BRIGHT)
+    wait_done(page, 1)
+    for part in (".bar.most .track", ".scale .ramp"):
+        colours = np.asarray(Image.open(io.BytesIO(page.locator(part).screenshot())).convert("RGB"), int)
+        assert np.ptp(colours[colours.shape[0] // 2], axis=0).max() > 60, part
+
+
+def test_names_of_classes_stay_in_one_line(page):
+    lines = "(selector) => [...document.querySelectorAll(selector)].map((name) => name.getClientRects().length)"
+    widths = range(320, 420, 10)
+
+    def at(width, selector):
+        page.set_viewport_size({"width": width, "height": 800})
+        return page.evaluate(lines, selector)
+
+    assert {tuple(at(width, ".intro p span")) for width in widths} == {(1, 1, 1)}
+    choose(page, NORMAL)
+    wait_done(page, 1)
+    assert {tuple(at(width, ".point .unbroken")) for width in widths} == {(1, 1)}
 
 
 def test_the_page_says_what_it_is_and_is_not(page, predictor):
