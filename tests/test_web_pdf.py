@@ -40,7 +40,7 @@ def test_everything_about_an_image_stands_on_one_page(model_file, tmp_path):
         "Most like Normal",
         *(percent(share) for share in prediction.probabilities.values()),
         "What remains possible: Normal or Other pneumonia.",
-        "COVID-19 at such a score: 10 % to 20 %.",
+        "COVID-19 at such a score: 10 % to 20 %. A second calibration of the same score",
         "Above the screening threshold of 30.0 % for COVID-19: PPV 44.4 % where 20.0 % of people have COVID-19.",
         "Below the balanced threshold of 36.0 % for COVID-19: NPV 96.0 %",
         "Audit of this model (2026-01-01): not passed.",

@@ -70,6 +70,7 @@ def test_the_model_is_described_by_its_own_file(judged):
     assert "screening, 30.0 %" in text
     assert "96.0 % (80.0 to 99.0)" in text
     assert "for 85 % of the images of every class" in text
+    assert "the interval need not contain the probability" in text
 
 
 def test_every_test_of_the_audit_stands_there_with_its_figure(judged):

@@ -150,6 +150,7 @@ def test_a_card_says_what_remains_possible_how_sure_that_is_and_what_an_audit_fo
     card = judged_page.locator(".card")
     expect(card.locator(".possible")).to_have_text("Normal or Other pneumonia")
     expect(card.locator(".interval")).to_have_text("10 % to 20 %")
+    expect(card.locator(".interval-row")).to_contain_text("It need not contain the probability above.")
     audit = card.locator(".audit")
     expect(audit.locator("summary")).to_have_text("Audit of this model: not passed")
     audit.locator("summary").click()

@@ -12,7 +12,7 @@ from covidcxr.errors import DownloadError
 from covidcxr.web.figures import reports
 from covidcxr.web.reports import has_dicom
 from covidcxr.web.samples import BASE, DRAWN, Gallery, draw
-from covidcxr.web.wording import CLASS_NAMES, VERDICTS
+from covidcxr.web.wording import CLASS_NAMES, INTERVAL, VERDICTS
 
 if TYPE_CHECKING:
     from covidcxr.predictor import Predictor
@@ -53,6 +53,7 @@ def create_pages(predictor: "Predictor", *, max_upload_mb: int) -> Blueprint:
             "artifact": predictor.artifact,
             "class_names": CLASS_NAMES,
             "verdicts": VERDICTS,
+            "interval_note": INTERVAL,
         }
 
     @pages.get("/")

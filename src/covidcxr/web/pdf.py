@@ -11,7 +11,7 @@ from PIL import Image
 from covidcxr import DISCLAIMER, __version__
 from covidcxr.heatmaps import overlay
 from covidcxr.images import Grey
-from covidcxr.web.wording import CLASS_NAMES, VERDICTS, percent
+from covidcxr.web.wording import CLASS_NAMES, INTERVAL, VERDICTS, percent
 
 if TYPE_CHECKING:
     from covidcxr.artifact import Artifact, OperatingPoint
@@ -155,7 +155,7 @@ class _Page(FPDF):
         )
         if prediction.interval:
             low, high = map(percent, prediction.interval)
-            self.line_of(f"COVID-19 at such a score: {low} to {high}.")
+            self.line_of(f"COVID-19 at such a score: {low} to {high}. {INTERVAL}")
 
     def points(self, prediction: "Prediction", points: "Sequence[OperatingPoint]", prevalence: float) -> None:
         for point in points:

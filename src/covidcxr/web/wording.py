@@ -10,6 +10,11 @@ CLASS_NAMES = {
 }
 VERDICTS = {Verdict.PASS: "passed", Verdict.WARN: "passed, with warnings", Verdict.FAIL: "not passed"}
 """The outcome of an audit."""
+INTERVAL = (
+    "A second calibration of the same score on validation images (Venn-Abers). It need not contain the probability "
+    "above."
+)
+"""What the interval is, where it stands below the probabilities."""
 
 
 def percent(share: float, digits: int = 0) -> str:
