@@ -119,6 +119,7 @@ def test_other_origins_may_ask_where_they_are_named(predictor):
     assert answer.status_code == 200
     assert answer.headers["Access-Control-Allow-Origin"] == origin
     assert "Access-Control-Allow-Credentials" not in answer.headers
+    assert answer.headers["Access-Control-Expose-Headers"] == "Retry-After, X-Request-ID"
     other = post(client, headers={"Origin": "https://evil.example.org", "Authorization": f"Bearer {TOKEN}"})
     assert "Access-Control-Allow-Origin" not in other.headers
     assert "Access-Control-Allow-Origin" not in client.get("/", headers={"Origin": origin}).headers

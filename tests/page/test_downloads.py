@@ -104,6 +104,19 @@ def test_a_dicom_file_gives_a_structured_report_to_those_who_ask_for_the_patient
     assert (ds.Modality, ds.PatientID, ds.StudyInstanceUID) == ("SR", "Roe-17", "1.2.3")
 
 
+def test_a_pdf_that_waits_for_a_busy_server_says_so(page):
+    choose(page, NORMAL)
+    wait_done(page, 1)
+    busy = {"status": 503, "headers": {"Retry-After": "20"}, "body": "{}"}
+    page.route("**/report.pdf", lambda route: route.fulfill(**busy), times=1)
+    page.clock.install()
+    with page.expect_download():
+        page.get_by_role("button", name="PDF").click()
+        expect(page.get_by_role("alert")).to_have_text("Server busy, trying again in 20 s")
+        page.clock.run_for(20_000)
+    expect(page.locator(".report-error")).to_be_empty()
+
+
 def test_a_pdf_that_cannot_be_made_says_why(page):
     choose(page, NORMAL)
     wait_done(page, 1)

@@ -89,21 +89,21 @@ def test_a_file_that_failed_can_be_tried_again(page):
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_a_busy_server_is_asked_again_when_it_says(page, status):
-    asked = []
-
-    def answer(route):
-        asked.append(route)
-        if len(asked) == 1:
-            route.fulfill(status=status, headers={"Retry-After": "1"}, body="{}")
-        else:
-            route.continue_()
-
-    page.route("**/predictions", answer)
+def test_a_busy_server_is_asked_again_when_it_says(page, held, status):
+    page.clock.install()
     choose(page, NORMAL)
+    wait_for(page, held, 1)
+    held[0].fulfill(status=status, headers={"Retry-After": "20"}, body="{}")
+    state = page.locator(".card .state-text, .strip-state")
+    expect(state).to_have_text(["Server busy, trying again in 20 s"] * 2)
+    page.clock.run_for(19_000)
+    assert len(held) == 1
+    page.clock.run_for(1000)
+    wait_for(page, held, 2)
+    expect(state).to_have_text(["Scoring"] * 2)
+    held[1].continue_()
     wait_done(page, 1)
     expect(page.locator(".verdict-class")).to_have_text("Normal")
-    assert len(asked) == 2
 
 
 def test_a_hundred_files_are_sent_two_at_a_time_and_only_pictures_near_the_reader_are_kept(page):

@@ -71,7 +71,8 @@ def install(app: Flask, guard: Guard) -> None:
     if guard.origins:
         from flask_cors import CORS
 
-        CORS(app, resources=[r"/api/.*", r"/v2.*"], origins=list(guard.origins), expose_headers=["X-Request-ID"])
+        readable = ["Retry-After", "X-Request-ID"]
+        CORS(app, resources=[r"/api/.*", r"/v2.*"], origins=list(guard.origins), expose_headers=readable)
     if guard.rate_limit is not None:
         _limit(app, guard.rate_limit)
     if guard.token is not None:

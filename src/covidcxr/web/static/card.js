@@ -109,7 +109,11 @@ export class Card extends EventTarget {
 
   #enter(state) {
     this.state = this.element.dataset.state = state;
-    this.find(".state-text").textContent = STATES[state];
+    this.#say(STATES[state]);
+  }
+
+  #say(text) {
+    this.find(".state-text").textContent = text;
     this.dispatchEvent(new Event("state"));
   }
 
@@ -128,7 +132,7 @@ export class Card extends EventTarget {
     const include = ["activation_map", "lungs"];
     if (!(await this.#previewed)) include.push("preview");
     if (patient) include.push("patient");
-    return predict(this.file, { include, signal });
+    return predict(this.file, { include, signal, say: (text) => this.#say(text || STATES[this.state]) });
   }
 
   #show(answer) {

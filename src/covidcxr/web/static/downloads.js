@@ -27,22 +27,23 @@ export function saveCsv(cards) {
 
 /** Save the one-page PDF, which the server makes of the file, sent again: it kept nothing of it. */
 export function savePdf(card) {
-  return saveReport(card, ".save-pdf", "pdf", () => pdf(card.file, prevalence()));
+  return saveReport(card, ".save-pdf", "pdf", (say) => pdf(card.file, prevalence(), say));
 }
 
 /** Save the DICOM structured report, made in the same way. */
 export function saveDicom(card) {
-  return saveReport(card, ".save-dicom", "dcm", () => dicom(card.file));
+  return saveReport(card, ".save-dicom", "dcm", (say) => dicom(card.file, say));
 }
 
 async function saveReport(card, selector, suffix, make) {
   const [button, problem] = [card.find(selector), card.find(".report-error")];
+  const say = (text) => (problem.textContent = text);
   button.disabled = true;
-  problem.textContent = "";
+  say("");
   try {
-    save(await make(), `${stem([card])}.${suffix}`);
+    save(await make(say), `${stem([card])}.${suffix}`);
   } catch (error) {
-    problem.textContent = error.message;
+    say(error.message);
   } finally {
     button.disabled = false;
   }

@@ -7,29 +7,30 @@ const LONGEST_PAUSE = 30; // seconds between them
 /**
  * Score one image file.
  *
- * `include` names extras of the API (activation_map, lungs, patient, preview); `signal` aborts. Resolves to the object
- * that the API gives for a file; rejects with a sentence in `message` if there is none.
+ * `include` names extras of the API (activation_map, lungs, patient, preview); `signal` aborts; `say` is told what it
+ * waits for, and "" when it goes on. Resolves to the object that the API gives for a file; rejects with a sentence in
+ * `message` if there is none.
  */
-export async function predict(file, { include = [], signal } = {}) {
-  const answer = await json(await send(addresses.predictions, form(file, { include }), signal), "a prediction");
-  return answer[0];
+export async function predict(file, { include = [], signal, say } = {}) {
+  const response = await send(addresses.predictions, form(file, { include }), { signal, say });
+  return (await json(response, "a prediction"))[0];
 }
 
 /** Resolves to a Blob: the one-page PDF about one image file, with predictive values at a share of people 0..1. */
-export function pdf(file, prevalence) {
-  return report(addresses.pdf, form(file, { prevalence }));
+export function pdf(file, prevalence, say) {
+  return report(addresses.pdf, form(file, { prevalence }), say);
 }
 
 /** Whether there are structured reports: not every server makes them. */
 export const reportsDicom = Boolean(addresses.dicom);
 
 /** Resolves to a Blob: the structured report about one DICOM file, which names its patient. */
-export function dicom(file) {
-  return report(addresses.dicom, form(file, {}));
+export function dicom(file, say) {
+  return report(addresses.dicom, form(file, {}), say);
 }
 
-async function report(address, body) {
-  const response = await send(address, body);
+async function report(address, body, say) {
+  const response = await send(address, body, { say });
   if (!response.ok) await json(response, "a report");
   return response.blob();
 }
@@ -58,12 +59,14 @@ function form(file, fields) {
 }
 
 /** Post a form; a server that is busy says when to come back, and is asked again. */
-async function send(address, body, signal) {
+async function send(address, body, { signal, say }) {
   for (let attempt = 0; ; attempt++) {
     const response = await reach(address, { method: "POST", body, signal });
-    const pause = Number(response.headers.get("Retry-After"));
+    const pause = Math.min(Number(response.headers.get("Retry-After")), LONGEST_PAUSE);
     if (![429, 503].includes(response.status) || !pause || attempt === PATIENCE) return response;
-    await sleep(1000 * Math.min(pause, LONGEST_PAUSE), signal);
+    say?.(`Server busy, trying again in ${pause} s`);
+    await sleep(1000 * pause, signal);
+    say?.("");
   }
 }
 
