@@ -89,16 +89,18 @@ def test_the_pdf_is_one_page_made_of_the_file_sent_again(page):
 
 
 def test_a_dicom_file_gives_a_structured_report_to_those_who_ask_for_the_patient(page):
-    choose(page, PLATE)
-    wait_done(page, 1)
-    button = page.get_by_role("button", name="DICOM SR")
-    expect(button).to_be_hidden()
-    page.get_by_role("button", name="Clear").click()
-    page.locator("#patient").check()
+    asked = []
+    page.on("request", lambda call: call.url.endswith("/report.dcm") and asked.append(call))
     choose(page, PLATE, NORMAL)
     wait_done(page, 2)
-    expect(button).to_have_count(1)
+    button = page.get_by_role("button", name="DICOM SR")
+    expect(button).to_have_count(1)  # the other file is not DICOM
+    button.click()
+    expect(page.get_by_role("alert")).to_contain_text("names the patient: tick the box")
+    assert not asked
+    page.get_by_label("let a DICOM SR name them").check()
     name, content = saved(page, button)
+    expect(page.get_by_role("alert")).to_have_count(0)
     assert name == "covidcxr-plate.dcm"
     ds = pydicom.dcmread(io.BytesIO(content))
     assert (ds.Modality, ds.PatientID, ds.StudyInstanceUID) == ("SR", "Roe-17", "1.2.3")

@@ -1,4 +1,5 @@
 // Image files to grey pixels, by the browser's own decoders; covidcxr.images does it on a server.
+import { isDeepPng, isDicom } from "./kinds.js";
 
 const EXPECTED = "Expected a PNG, JPEG, BMP or WebP image of 8 bits";
 const PIXELS = { smallest: 32, most: 64_000_000 }; // as covidcxr.images has them
@@ -6,10 +7,8 @@ const PIXELS = { smallest: 32, most: 64_000_000 }; // as covidcxr.images has the
 /** Resolves to {values, width, height}; rejects with a sentence that names the file. */
 export async function decode(file) {
   const refuse = (reason) => new Error(`${EXPECTED}. Received ${file.name}: ${reason}.`);
-  const start = new Uint8Array(await file.slice(0, 132).arrayBuffer());
-  const at = (place, text) => [...text].every((letter, i) => start[place + i] === letter.charCodeAt(0));
-  if (at(128, "DICM") || (start[1] === 0 && [2, 8].includes(start[0]))) throw refuse("DICOM, which needs a server");
-  if (at(1, "PNG") && start[24] === 16) throw refuse("16 bits, which browsers cut off");
+  if (await isDicom(file)) throw refuse("DICOM, which needs a server");
+  if (await isDeepPng(file)) throw refuse("16 bits, which browsers cut off");
   // no colour management, and the pixels of transparent places as they are
   const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none", premultiplyAlpha: "none" }).catch(() => {
     throw refuse("the content is none of these");

@@ -2,6 +2,7 @@
 import { saveCsv, saveDicom, saveJson, savePdf } from "./downloads.js";
 import { follow, followButtons } from "./gestures.js";
 import { opposition, ramp } from "./heat.js";
+import { isDeepPng, isDicom } from "./kinds.js";
 import { predict, reportsDicom } from "./predict.js";
 import { item, percent } from "./text.js";
 import { Viewer } from "./viewer.js";
@@ -51,7 +52,7 @@ export class Card extends EventTarget {
   /** Show the file at once if the browser can; whether it did decides whether the server is asked for a picture. */
   async preview() {
     const shown = await this.#picture(this.file).then(() => true, () => false);
-    this.endPreview(shown && !(await deepPng(this.file).catch(() => false)));
+    this.endPreview(shown && !(await isDeepPng(this.file).catch(() => false)));
   }
 
   /** Ask the server, as a job of the queue. */
@@ -60,6 +61,7 @@ export class Card extends EventTarget {
     try {
       this.answer = await this.#ask(signal);
       if (this.answer.preview) await this.#picture(this.answer.preview);
+      if (reportsDicom) this.find(".save-dicom").hidden = !(await isDicom(this.file).catch(() => false));
       this.summary = this.#show(this.answer);
       this.#enter("done");
     } catch (error) {
@@ -161,7 +163,6 @@ export class Card extends EventTarget {
       this.find(`.patient [data-keyword=${keyword}]`).textContent = value || "not stated";
     }
     this.find(".patient").hidden = false;
-    this.find(".save-dicom").hidden = !reportsDicom; // it names the patient, whom the user asked to see
   }
 
   /** Say which classes remain possible and how wide the probability of COVID-19 is, in models that know. */
@@ -236,10 +237,4 @@ export class Card extends EventTarget {
     this.find(".error").hidden = false;
     this.#enter("failed");
   }
-}
-
-/** Whether a file is a PNG of 16 bits, which browsers show too dark: the depth is byte 24 (PNG, section 11.2.1). */
-async function deepPng(file) {
-  const start = new Uint8Array(await file.slice(0, 25).arrayBuffer());
-  return start[1] === 0x50 && start[2] === 0x4e && start[3] === 0x47 && start[24] === 16;
 }

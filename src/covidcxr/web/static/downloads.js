@@ -3,6 +3,7 @@ import { prevalence } from "./prevalence.js";
 import { dicom, pdf } from "./predict.js";
 
 const results = document.getElementById("results");
+const patient = document.getElementById("patient");
 const EXTRAS = ["activation_map", "lungs", "patient", "preview"]; // of the page, not of a result
 const TAKEN = 10_000; // milliseconds after which the browser has read a file that it saves
 
@@ -30,9 +31,12 @@ export function savePdf(card) {
   return saveReport(card, ".save-pdf", "pdf", (say) => pdf(card.file, prevalence(), say));
 }
 
-/** Save the DICOM structured report, made in the same way. */
+/** Save the DICOM structured report, made in the same way, for those who asked for the patient whom it names. */
 export function saveDicom(card) {
-  return saveReport(card, ".save-dicom", "dcm", (say) => dicom(card.file, say));
+  return saveReport(card, ".save-dicom", "dcm", async (say) => {
+    if (!patient.checked) throw new Error("A DICOM SR names the patient: tick the box for the DICOM header above first.");
+    return dicom(card.file, say);
+  });
 }
 
 async function saveReport(card, selector, suffix, make) {
