@@ -271,6 +271,19 @@ def test_nothing_sticks_out_sideways(open_page, width):
     assert all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
 
 
+def test_results_come_into_sight_where_the_window_is_small(open_page):
+    for height, scrolls in ((667, True), (2000, False)):
+        page = open_page(viewport={"width": 375, "height": height})
+        page.get_by_label("Choose images").focus()
+        choose(page, NORMAL)
+        wait_done(page, 1)
+        title = page.get_by_role("heading", name="Results")
+        expect(title).to_be_in_viewport(ratio=1)
+        assert (page.evaluate("scrollY") > 0) == scrolls
+        assert title.bounding_box()["y"] > page.locator(".disclaimer").bounding_box()["height"]
+        expect(page.get_by_label("Choose images")).to_be_focused()
+
+
 @pytest.mark.parametrize("width", [320, 375])
 def test_nothing_about_the_model_sticks_out_sideways(open_page, width):
     page = open_page(path="model", viewport={"width": width, "height": 800})

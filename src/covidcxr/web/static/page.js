@@ -29,6 +29,7 @@ function add(files) {
   report();
   showPreviews(added);
   queue.add(...added);
+  if (results.getBoundingClientRect().top > innerHeight / 2) results.scrollIntoView(); // on a phone nothing else shows
 }
 
 function follow(card) {
