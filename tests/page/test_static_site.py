@@ -126,6 +126,7 @@ def test_a_card_shows_map_and_lungs_and_offers_no_pdf(open_page, static_address)
     expect(card.get_by_role("button", name="PDF")).to_be_hidden()
     expect(page.get_by_text("They never leave your browser")).to_be_visible()
     expect(page.locator("#patient")).to_be_hidden()
+    expect(page.get_by_role("link", name="interfaces")).to_have_count(0)
 
 
 def test_the_example_and_the_model_page_work_without_a_server(open_page, static_address):

@@ -25,9 +25,9 @@ Schema = dict[str, Any]
 
 ABOUT = f"""**{DISCLAIMER}**
 
-Predictions for frontal chest X-rays. Nothing uploaded is stored. Errors are problem details (RFC 9457). A server can be
-set up to want a bearer token, and to answer 429 with `Retry-After` to those who ask too often. Every answer has the
-header `{HEADER}`: the request's own, if it is well-formed, or a new one.
+Nothing uploaded is stored. Errors are problem details (RFC 9457). A server can be set up to want a bearer token, and to
+answer 429 with `Retry-After` to those who ask too often. Every answer has the header `{HEADER}`: the request's own, if
+it is well-formed, or a new one.
 """
 TAGS = {
     "predictions": "Images to probabilities.",
@@ -217,7 +217,7 @@ def describe(app: Flask) -> Schema:
         openapi_version="3.1.0",
         info={
             "description": ABOUT,
-            "summary": DISCLAIMER,
+            "summary": "Predictions for frontal chest X-rays.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         tags=[{"name": name, "description": text} for name, text in TAGS.items()],

@@ -34,7 +34,7 @@ export function savePdf(card) {
 /** Save the DICOM structured report, made in the same way, for those who asked for the patient whom it names. */
 export function saveDicom(card) {
   return saveReport(card, ".save-dicom", "dcm", async (say) => {
-    if (!patient.checked) throw new Error("A DICOM SR names the patient: tick the box for the DICOM header above first.");
+    if (!patient.checked) throw new Error("A DICOM SR names the patient: first tick the box at the top of the page.");
     return dicom(card.file, say);
   });
 }
