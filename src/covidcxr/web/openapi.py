@@ -17,6 +17,7 @@ from covidcxr.artifact import PointName
 from covidcxr.flags import FlagCode
 from covidcxr.labels import LABELS
 from covidcxr.verdict import Verdict
+from covidcxr.web import inference
 from covidcxr.web.access_log import HEADER, WELL_FORMED
 from covidcxr.web.guard import OPEN
 from covidcxr.web.problems import MEDIA_TYPE
@@ -46,6 +47,11 @@ INTERVAL: Schema = {"type": "array", "items": SHARE, "minItems": 2, "maxItems": 
 BOX: Schema = {**INTERVAL, "minItems": 4, "maxItems": 4}
 SHAPE: Schema = {"type": "array", "items": {"type": "integer"}}
 PARAMETERS: Schema = {"type": "object"}
+ADDRESSES: dict[str, Schema] = {
+    "name": {"example": inference.MODEL},
+    "asked": {"description": "The version: one of `versions` in the metadata of the model."},
+}
+"""What is told of the parameters in addresses."""
 
 
 def object_of(properties: dict[str, Schema], *, optional: tuple[str, ...] = (), **more: Any) -> Schema:  # noqa: ANN401
@@ -247,7 +253,9 @@ def describe(app: Flask) -> Schema:
 def _completed(path: str, method: str, operation: Schema) -> Schema:
     """Add what holds for all views: the parameters in their addresses, and what the guard and the server answer."""
     names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
-    parameters = [{"in": "path", "name": name, "required": True, "schema": TEXT} for name in names]
+    parameters = [
+        {"in": "path", "name": name, "required": True, "schema": TEXT, **ADDRESSES.get(name, {})} for name in names
+    ]
     codes = ["500", *([] if path in OPEN else ["401"]), *(["408", "429"] if method == "post" else [])]
     problems = {code: {"$ref": "#/components/responses/Problem"} for code in codes}
     return {
