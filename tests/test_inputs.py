@@ -101,3 +101,12 @@ def test_an_unreadable_folder_is_an_error(tree):
     finally:
         Path("sub/deep").chmod(0o755)
     assert [item.path for item in items if item.error] == ["./sub/deep"]
+
+
+def test_pipes_in_a_folder_are_left_out(tmp_path):
+    (tmp_path / "a.png").touch()
+    os.mkfifo(tmp_path / "pipe.png")
+    os.mkfifo(tmp_path / "pipe.tar")
+    (tmp_path / "broken.png").symlink_to(tmp_path / "nowhere")
+    found = [item.path for item in expand([str(tmp_path)], archives=(".tar",))]
+    assert found == [str(tmp_path / name) for name in ("a.png", "broken.png")]

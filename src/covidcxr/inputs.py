@@ -35,7 +35,8 @@ def expand(arguments: Iterable[str], *, archives: tuple[str, ...] = ()) -> list[
 
     - A file is taken whatever its name is, also one that is missing: reading it will tell.
     - A folder gives the images below it: names with one of covidcxr.images.SUFFIXES, and DICOM objects without a
-      suffix, told by their content. Hidden files and folders (a dot first) and links to folders are left out.
+      suffix, told by their content. Hidden files and folders (a dot first), links to
+      folders, pipes and devices are left out.
     - A pattern (``*``, ``?``, ``[...]``, ``**`` for folders below) gives what it matches, files and folders as above.
 
     Args:
@@ -81,12 +82,19 @@ def _walk(folder: str, archives: tuple[str, ...]) -> Iterator[Input]:
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             path = os.path.join(parent, name)  # noqa: PTH118 - a Path would drop the leading "./" that the user typed
-            if not name.startswith(".") and (name.lower().endswith(archives) or _is_image(Path(path))):
+            if name.startswith(".") or _waits(path):
+                continue
+            if name.lower().endswith(archives) or _is_image(Path(path)):
                 yield Input(path=path)
     for error in refused:
         yield Input(
             path=error.filename, error=f"Expected a readable folder. Received {error.filename}: {error.strerror}."
         )
+
+
+def _waits(path: str) -> bool:
+    """Tell whether reading it would wait for somebody to write: a pipe, a socket, a device."""
+    return os.path.exists(path) and not os.path.isfile(path)  # noqa: PTH110, PTH113 - these raise nothing
 
 
 def _is_image(path: Path) -> bool:
