@@ -8,14 +8,13 @@ from urllib.parse import urlsplit
 import click
 
 from covidcxr import DISCLAIMER
+from covidcxr.cli.hosts import is_loopback
 
 if TYPE_CHECKING:
     from requests.auth import AuthBase
 
     from covidcxr.predictor import Predictor
 
-LOOPBACK = ("127.", "localhost", "::1")
-"""How the addresses begin that only this machine reaches."""
 PASSWORD = "COVIDCXR_DICOMWEB_PASSWORD"
 """Where the password of --user stands: other users of the machine see options, not the environment."""
 
@@ -115,7 +114,7 @@ def node(
 
     def ready(listening: int, model_name: str) -> None:
         click.echo(f"{ae_title} listens on {host}, port {listening}. Model: {model_name}. Ctrl-C stops it.")
-        if not host.startswith(LOOPBACK) and not (tls_ca and allow):
+        if not is_loopback(host) and not (tls_ca and allow):
             click.echo("Other machines can reach it. --tls-cert, --tls-key, --tls-ca and --allow keep strangers out.")
         click.echo(DISCLAIMER)
 
@@ -165,7 +164,7 @@ def pull(
         raise click.BadParameter(
             "Expected an address without a login. Received one: see --user.", param_hint="--dicomweb"
         )
-    if address.scheme != "https" and not (address.hostname or "").startswith(LOOPBACK):
+    if address.scheme != "https" and not is_loopback(address.hostname or ""):
         click.echo("Images and login go over the network unencrypted: https keeps them secret.", err=True)
     client = client_of(url, _login(user, token_file))
     search = Search(modalities=modality, body_part=body_part, date=date, patient_id=patient_id)

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import click
 
 from covidcxr import DISCLAIMER
+from covidcxr.cli.hosts import is_loopback
 
 if TYPE_CHECKING:
     from covidcxr.web.guard import Guard
 
-LOOPBACK = ("127.", "localhost", "::1")
-"""How the addresses begin that only this machine reaches."""
 TOKEN_VARIABLE = "COVIDCXR_TOKEN"
 
 
@@ -107,7 +106,7 @@ def command(
 
     def ready(address: str, model_name: str) -> None:
         click.echo(f"Open {address} in a browser. Model: {model_name}. Ctrl-C stops the server.")
-        if not host.startswith(LOOPBACK):
+        if not is_loopback(host):
             click.echo(f"Other machines can reach it, with {'a token' if token else 'no password'} and no encryption.")
         click.echo(DISCLAIMER)
 
