@@ -51,7 +51,7 @@ BOXES = {
         modules=(
             "recipe", "selection", "dataset", "augmentation", "image_cache", "machine", "models", "training",
             "training_log", "opacities", "robust_head", "robust_training", "lungs", "lung_data", "lung_training",
-            "lung_report", "gate_fit", "gate_pictures", "gate_training",
+            "lung_report", "gate_fit", "gate_pictures", "gate_training", "run_folder",
         ),
         x=290, y=40, width=250, columns=2, kind="training",
     ),

@@ -1,19 +1,24 @@
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from sklearn.metrics import roc_auc_score
 
-from conftest import small_recipe
-from covidcxr import cross_source
+from conftest import small_recipe, with_metadata
+from covidcxr import __version__, cross_source
 from covidcxr.cli import cli
-from covidcxr.cross_source import joint_intervals, weighted_aurocs
+from covidcxr.cross_source import joint_intervals, leave_two_out, weighted_aurocs
+from covidcxr.errors import RecipeError
 from covidcxr.labels import Label
 from covidcxr.leave_out import COVID_ORIGINS, PAIRS, Pair
-from covidcxr.manifest import write_manifest
+from covidcxr.manifest import read_manifest, write_manifest
+from covidcxr.recipe import parse_recipe
 from covidcxr.scoring import Scores
+from covidcxr.selection import split_parts
 
 
 def test_weighted_areas_equal_scikit_learn():
@@ -86,6 +91,84 @@ def test_p3_trains_scores_and_resumes(manifest, tmp_path, monkeypatch):
     again = CliRunner().invoke(cli, ["evaluate", "--protocol", "P3", *given], catch_exceptions=False)
     assert again.output == result.output
     assert json.loads((tmp_path / "P3" / "report.json").read_text()) == report
+
+
+@pytest.fixture
+def p3(manifest, model_file, tmp_path, monkeypatch):
+    """Run P3 of one pair with the tiny model in place of what a training gives; return its scores and its steps."""
+    monkeypatch.setattr(cross_source, "PAIRS", PAIRS[:1])
+    monkeypatch.setattr(cross_source, "joint_intervals", lambda _: {})  # takes long
+    monkeypatch.setattr(cross_source, "_row", lambda _, scores, *__: scores.y_score.round(6).tolist())
+    steps = []
+
+    def step(name, *given):
+        steps.append(name)
+        if name == "train":
+            options = dict(zip(given[::2], given[1::2], strict=True))
+            text = Path(options["--recipe"]).read_text()
+            parts = split_parts(read_manifest(Path(options["--manifest"])), parse_recipe(text, "small"))
+            about = {"recipe": text, "data_hash": parts.training_hash, "version": __version__}
+            with_metadata(model_file, tmp_path / "trained.onnx", **about)
+        else:
+            shutil.move(tmp_path / "trained.onnx", given[-1])
+
+    monkeypatch.setattr(cross_source, "_run", step)
+
+    def run():
+        steps.clear()
+        report = leave_two_out(read_manifest(manifest), str(tmp_path / "small.toml"), tmp_path / "P3")
+        return report["pairs"], list(steps)
+
+    return run
+
+
+def regroup(manifest):
+    """Change what a model can learn from the records."""
+    records = read_manifest(manifest)
+    write_manifest([replace(record, group=f"other {record.group}") for record in records], manifest)
+
+
+def test_results_of_another_recipe_or_manifest_are_not_taken(p3, manifest, tmp_path):
+    scores, steps = p3()
+    assert steps == ["train", "export"]
+    assert p3() == (scores, []), "every step whose result stands is skipped"
+    recipe = tmp_path / "small.toml"
+    text = recipe.read_text()
+    recipe.write_text(text.replace("seed = 3", "seed = 4"))
+    with pytest.raises(RecipeError, match="Expected a new folder"):
+        p3()
+    recipe.write_text(text)
+    assert p3() == (scores, [])
+    regroup(manifest)
+    with pytest.raises(RecipeError, match="Expected a new folder"):
+        p3()
+
+
+def test_results_that_say_not_what_gave_them_are_taken_only_if_it_can_be_proven(p3, manifest, tmp_path):
+    scores, _ = p3()
+    folder = tmp_path / "P3" / PAIRS[0].name
+
+    def forget():
+        (folder / "run.json").unlink()
+        (folder / "recipe.toml").unlink()
+
+    forget()
+    assert p3() == (scores, [])
+    forget()
+    (folder / "model.onnx").rename(tmp_path / "model.onnx")
+    with pytest.raises(RecipeError, match="choose another folder"):
+        p3()  # nothing tells what gave the scores
+    (tmp_path / "model.onnx").rename(folder / "model.onnx")
+    recipe = tmp_path / "small.toml"
+    text = recipe.read_text()
+    recipe.write_text(text.replace("seed = 3", "seed = 4"))
+    with pytest.raises(RecipeError, match="choose another folder"):
+        p3()
+    recipe.write_text(text)
+    regroup(manifest)
+    with pytest.raises(RecipeError, match="choose another folder"):
+        p3()
+    assert not (folder / "run.json").exists()
 
 
 def test_p3_asks_for_a_recipe(manifest, tmp_path):

@@ -12,44 +12,49 @@ from numpy.typing import NDArray
 
 from covidcxr import __version__, metrics
 from covidcxr.controls import thumbnail_classifier, thumbnails
-from covidcxr.errors import CovidCxrError
+from covidcxr.errors import CovidCxrError, RecipeError
 from covidcxr.evaluation import as_json, count_by_label, discrimination
 from covidcxr.labels import Label
 from covidcxr.leave_out import PAIRS, Pair, fold
 from covidcxr.manifest import Record, Split, data_hash, read_manifest, write_manifest
 from covidcxr.metrics import Estimate, FloatArray, IntArray
 from covidcxr.predictor import Predictor
-from covidcxr.recipe import Recipe
+from covidcxr.recipe import Recipe, parse_recipe, recipe_text
 from covidcxr.report import render
+from covidcxr.run_folder import RECIPE, holds_run, write_run
 from covidcxr.scoring import Scores, covid_against_normal, read_scores, score, write_scores
-from covidcxr.selection import split_parts
+from covidcxr.selection import Parts, split_parts
 
 SEED = 0
 MIN_BY_VIEW = 10
 """Images of each class below which no figure is given for a view."""
-MANIFEST, RUN, MODEL, SCORES = "manifest.csv", "run", "model.onnx", "scores.csv"
+MANIFEST, TRAINED, MODEL, SCORES = "manifest.csv", "run", "model.onnx", "scores.csv"
+"""What the folder of a pair holds, beside the files of covidcxr.run_folder."""
 CACHE = "cache"
 """Folder of decoded images beside the folders of the pairs: every pair trains on many of the same pictures."""
 
 Report = dict[str, Any]
 
 
-def leave_two_out(records: Sequence[Record], recipe: Recipe, recipe_name: str, out: Path) -> Report:
-    """Train the recipe once for every pair and report how it does on sources that it has never seen.
+def leave_two_out(records: Sequence[Record], recipe_name: str, out: Path) -> Report:
+    """Train a recipe once for every pair and report how it does on sources that it has never seen.
 
     Every step whose result stands in ``out`` is skipped, a training that was stopped goes on.
 
     Args:
         records: The manifest.
-        recipe: The recipe; with three classes the score is P(COVID-19) among COVID-19 and normal alone, for the test
-            holds nothing else.
-        recipe_name: Its name or file, as ``covidcxr train`` takes it.
+        recipe_name: Name or file of the recipe; with three classes the score is P(COVID-19) among COVID-19 and normal
+            alone, for the test holds nothing else.
         out: Folder; one folder a pair, and the decoded images.
 
     Raises:
+        RecipeError: The recipe is not valid, or a folder holds what another recipe, other data or another version gave.
+        ManifestError: A pair, or a class of the recipe, has no record.
         CovidCxrError: A training or export failed.
     """
-    scored = {pair: _pair_scores(records, recipe, recipe_name, pair, out / pair.name) for pair in PAIRS}
+    text = recipe_text(recipe_name)
+    recipe = parse_recipe(text, recipe_name)
+    scored = {pair: _pair_scores(fold(records, pair), text, recipe, out / pair.name) for pair in PAIRS}
     low_high = joint_intervals({pair.name: scores for pair, scores in scored.items()})
     return {
         "protocol": "P3",
@@ -69,21 +74,54 @@ def trained_for_pairs(recipe_name: str) -> str:
     return f"recipe {recipe_name}, trained once for every pair"
 
 
-def _pair_scores(records: Sequence[Record], recipe: Recipe, recipe_name: str, pair: Pair, folder: Path) -> Scores:
-    folder.mkdir(parents=True, exist_ok=True)
+def _pair_scores(records: Sequence[Record], text: str, recipe: Recipe, folder: Path) -> Scores:
+    _open_pair(folder, text, recipe, split_parts(records, recipe))
     manifest, model, scores = folder / MANIFEST, folder / MODEL, folder / SCORES
     if not manifest.exists():
-        write_manifest(fold(records, pair), manifest)
+        write_manifest(records, manifest)
     tested = split_parts(read_manifest(manifest), recipe).test
     if scores.exists():
         return read_scores(scores, tested)
-    if not model.exists():
-        given = ["--recipe", recipe_name, "--manifest", str(manifest), "--cache", str(folder.parent / CACHE)]
-        _run("train", *given, "--out", str(folder / RUN))
-        _run("export", str(folder / RUN), "--out", str(model))
+    if not model.exists():  # by the recipe of the folder: a file may change while the pairs before are trained
+        given = ["--recipe", str(folder / RECIPE), "--manifest", str(manifest), "--cache", str(folder.parent / CACHE)]
+        _run("train", *given, "--out", str(folder / TRAINED))
+        _run("export", str(folder / TRAINED), "--out", str(model))
     result = covid_against_normal(score(Predictor.load(model), tested))
     write_scores(result, scores)
     return result
+
+
+def _open_pair(folder: Path, text: str, recipe: Recipe, parts: Parts) -> None:
+    """Write what the results of a pair depend on, or check it against what the folder holds."""
+    depends = {"recipe": recipe.name, "data_hash": _data_hash(parts), "covidcxr": __version__}
+    if holds_run(folder, depends, recipe=text):
+        return
+    held = (MANIFEST, TRAINED, MODEL, SCORES)
+    if any((folder / name).exists() for name in held) and not _is_proven(folder, text, recipe, parts):
+        raise RecipeError(
+            f"Expected a new folder, or one whose {MANIFEST} and {MODEL} are of this recipe, these data and version "
+            f"{__version__}. Received {folder}, where that cannot be told: choose another folder."
+        )
+    write_run(folder, depends, {RECIPE: text}, beside=held)
+
+
+def _data_hash(parts: Parts) -> str:
+    return data_hash(parts.train + parts.validation + parts.test)
+
+
+def _is_proven(folder: Path, text: str, recipe: Recipe, parts: Parts) -> bool:
+    """Tell whether a folder without run.json, which earlier ones lack, surely holds results of this recipe and data.
+
+    The manifest shows what was tested, the model file what was trained. Without model and scores ``covidcxr train``
+    checks what there is of a run.
+    """
+    manifest, model = folder / MANIFEST, folder / MODEL
+    if not manifest.exists() or _data_hash(split_parts(read_manifest(manifest), recipe)) != _data_hash(parts):
+        return False
+    if not model.exists():
+        return not (folder / SCORES).exists()
+    about = Predictor.load(model).artifact
+    return (about.recipe, about.data_hash, about.version) == (text, parts.training_hash, __version__)
 
 
 def _run(*arguments: str) -> None:

@@ -18,7 +18,8 @@ from covidcxr.calibration import Calibration, calibrate
 from covidcxr.errors import ArtifactError
 from covidcxr.gate_fit import Gate
 from covidcxr.gate_training import GATE_FILE, gate_scores, picture_features
-from covidcxr.training import RECIPE, VALIDATION, load_run, read_run
+from covidcxr.run_folder import RECIPE, read_run
+from covidcxr.training import VALIDATION, load_run
 
 OPSET = 18
 TOLERANCE = 1e-5

@@ -16,7 +16,6 @@ import keras
 import tensorflow as tf
 
 from covidcxr import __version__
-from covidcxr.errors import RecipeError
 from covidcxr.images import Preprocessing
 from covidcxr.lung_data import LungPair, MaskBatches, find_pairs, load_pairs, pairs_hash, split_by_hospital
 from covidcxr.lung_masks import LungSegmenter
@@ -26,13 +25,13 @@ from covidcxr.machine import compute_exactly
 from covidcxr.models import lung_cells
 from covidcxr.models.lung_unet import lung_unet
 from covidcxr.recipe import Augmentation
-from covidcxr.training import make_run_folder
+from covidcxr.run_folder import holds_run, write_run
 from covidcxr.training_log import History, Progress
 
-RUN, HISTORY, NETWORK, MODEL, REPORT, EXAMPLES = (
-    *("run.json", "history.csv", "model.keras", "lungs.onnx", "report.json", "examples.png"),
+HISTORY, NETWORK, MODEL, REPORT, EXAMPLES = (
+    *("history.csv", "model.keras", "lungs.onnx", "report.json", "examples.png"),
 )
-"""Files of a run folder; beside them curves.png and, while it trains, the folder checkpoints."""
+"""Files of a run folder; beside them run.json, curves.png and, while it trains, the folder checkpoints."""
 CELLS = "cells"
 """Folder in it for the network of the cells, with NETWORK, HISTORY and the weights that lung_cells ships with."""
 AUGMENTATION = Augmentation(flip=True, rotation=15, translation=0.1, zoom=0.2, brightness=0.1, contrast=0.3)
@@ -78,7 +77,9 @@ def train(root: Path, out: Path, settings: Settings) -> dict[str, Any]:
     """
     known, unseen = split_by_hospital(find_pairs(root), seed=settings.seed)
     data_hash = pairs_hash(known)
-    _open_run(out, {"settings": asdict(settings), "data_hash": data_hash, "covidcxr": __version__})
+    depends = {"settings": asdict(settings), "data_hash": data_hash, "covidcxr": __version__}
+    if not holds_run(out, depends):
+        write_run(out, depends, {})
     keras.utils.set_random_seed(settings.seed)
     compute_exactly()
     network = _fitted(lung_unet(size=PREPROCESSING.size), PREPROCESSING, known, settings, out)
@@ -95,17 +96,6 @@ def train(root: Path, out: Path, settings: Settings) -> dict[str, Any]:
 
 def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _open_run(out: Path, depends: dict[str, Any]) -> None:
-    """Write what the run depends on, or check it against what the folder holds."""
-    if (out / RUN).exists():
-        found = json.loads((out / RUN).read_text("utf-8"))
-        if found != depends:
-            raise RecipeError(f"Expected a new folder, or a run of {depends}. Received {out} with {found}.")
-        return
-    make_run_folder(out)
-    (out / RUN).write_text(json.dumps(depends, indent=2) + "\n", "utf-8")
 
 
 def _fitted(

@@ -1,12 +1,10 @@
 """Fit a recipe into a run folder. The same command on the same folder goes on where it was stopped."""
 
-import json
 import platform
 import shutil
 from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -20,12 +18,13 @@ from covidcxr.manifest import Record
 from covidcxr.models import build, lung_cells
 from covidcxr.recipe import Phase, Recipe, parse_recipe
 from covidcxr.robust_training import set_robust_head
+from covidcxr.run_folder import RECIPE, RUN, holds_run, write_run
 from covidcxr.scoring import Scores, write_scores
 from covidcxr.selection import Parts, split_parts
 from covidcxr.training_log import EpochSeed, History, Progress
 
-RECIPE, RUN, PARTS, HISTORY, MODEL = "recipe.toml", "run.json", "parts.csv", "history.csv", "model.keras"
-"""Files of a run folder; beside them curves.png and the folder checkpoints."""
+PARTS, HISTORY, MODEL = "parts.csv", "history.csv", "model.keras"
+"""Files of a run folder; beside them those of covidcxr.run_folder, curves.png and the folder checkpoints."""
 VALIDATION = "validation.csv"
 """Further file of a run with validation groups: what the trained network says of them, see covidcxr.calibration."""
 
@@ -94,16 +93,10 @@ def _open_run(out: Path, text: str, recipe: Recipe, parts: Parts, machine: Machi
         "covidcxr": __version__,
         "machine": machine.to_dict(),
     }
-    if (out / RUN).exists():
-        found = {"machine": Machine().to_dict()} | json.loads((out / RUN).read_text("utf-8"))
-        if (out / RECIPE).read_text("utf-8") != text or any(found[key] != depends[key] for key in depends):
-            raise RecipeError(f"Expected a new folder, or a run of {depends} with the same recipe. Received {out}.")
+    if holds_run(out, depends, recipe=text, unsaid={"machine": Machine().to_dict()}):
         return
-    make_run_folder(out)
-    (out / RECIPE).write_text(text, "utf-8")
     rows = [f"{record.id},{part}\n" for part in ("train", "validation") for record in getattr(parts, part)]
-    (out / PARTS).write_text("id,part\n" + "".join(rows), "utf-8")
-    environment: dict[str, Any] = {
+    environment = {
         "seed": recipe.training.seed,
         "labels": recipe.labels,
         "images": {"train": len(parts.train), "validation": len(parts.validation)},
@@ -111,18 +104,7 @@ def _open_run(out: Path, text: str, recipe: Recipe, parts: Parts, machine: Machi
         "python": platform.python_version(),
         **{package: version(package) for package in ("tensorflow", "keras", "numpy", "pillow")},
     }
-    (out / RUN).write_text(json.dumps(depends | environment, indent=2) + "\n", "utf-8")
-
-
-def make_run_folder(out: Path) -> None:
-    """Make a folder for a new run.
-
-    Raises:
-        RecipeError: It holds files already.
-    """
-    out.mkdir(parents=True, exist_ok=True)
-    if any(out.iterdir()):
-        raise RecipeError(f"Expected a new or empty run folder. Received {out} with other files in it.")
+    write_run(out, depends | environment, {RECIPE: text, PARTS: "id,part\n" + "".join(rows)})
 
 
 def make_batches(records: Sequence[Record], recipe: Recipe, *, training: bool, cache: Path | None = None) -> Batches:
@@ -218,18 +200,6 @@ def compile_phase(model: keras.Model, phase: Phase, *, steps: int) -> None:
         loss="binary_crossentropy" if binary else "sparse_categorical_crossentropy",
         weighted_metrics=["accuracy"] if binary else ["sparse_categorical_accuracy"],
     )
-
-
-def read_run(run: Path) -> dict[str, Any]:
-    """Return what run.json of a run folder holds: recipe, data hash, seed, labels, versions.
-
-    Raises:
-        RecipeError: Not a run folder.
-    """
-    if not (run / RUN).is_file():
-        raise RecipeError(f"Expected a run folder of 'covidcxr train'. Received {run} without {RUN}.")
-    content: dict[str, Any] = json.loads((run / RUN).read_text("utf-8"))
-    return content
 
 
 def load_run(run: Path) -> tuple[keras.Model, Recipe]:

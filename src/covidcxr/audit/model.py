@@ -239,7 +239,8 @@ def _shuffled(proto: onnx.ModelProto, share: float) -> onnx.ModelProto:
 
 def _of_run(run: Path) -> Subject:
     from covidcxr.export import serving_model
-    from covidcxr.training import RECIPE, load_run
+    from covidcxr.run_folder import RECIPE
+    from covidcxr.training import load_run
 
     model, recipe = load_run(run)
     text = (run / RECIPE).read_text("utf-8")

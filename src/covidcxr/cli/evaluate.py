@@ -60,10 +60,9 @@ def _evaluate(protocol: str, model: Path | None, records: "list[Record]", out: P
 
 def _leave_two_out(records: "list[Record]", recipe: str, out: Path) -> dict[str, Any]:
     from covidcxr.cross_source import leave_two_out, write_report
-    from covidcxr.recipe import parse_recipe, recipe_text
 
     with resumable():
-        report = leave_two_out(records, parse_recipe(recipe_text(recipe), recipe), recipe, out)
+        report = leave_two_out(records, recipe, out)
     write_report(report, out)
     return report
 

@@ -1,0 +1,70 @@
+"""Folders that say what their content was made from: a later call goes on with that and never with anything else."""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from covidcxr.errors import RecipeError
+
+RECIPE, RUN = "recipe.toml", "run.json"
+
+
+def holds_run(
+    out: Path,
+    depends: Mapping[str, Any],
+    *,
+    recipe: str | None = None,
+    unsaid: Mapping[str, Any] = MappingProxyType({}),
+) -> bool:
+    """Tell whether a folder holds a run already, and check that it is the same.
+
+    Args:
+        out: The folder; it need not be there.
+        depends: What the run depends on, as JSON gives it back; run.json may hold more.
+        recipe: Its recipe as TOML; None for runs without.
+        unsaid: What a run.json means that lacks these keys.
+
+    Raises:
+        RecipeError: The folder holds another run.
+    """
+    if not (out / RUN).exists():
+        return False
+    content = {**unsaid, **read_run(out)}
+    found = {key: content.get(key) for key in depends}
+    if found != depends or (recipe is not None and (out / RECIPE).read_text("utf-8") != recipe):
+        same = "" if recipe is None else " with the same recipe"
+        raise RecipeError(f"Expected a new folder, or a run of {depends}{same}. Received {out} with {found}.")
+    return True
+
+
+def write_run(out: Path, about: Mapping[str, Any], files: Mapping[str, str], *, beside: Collection[str] = ()) -> None:
+    """Write what a new run depends on into its folder.
+
+    Args:
+        out: Made where it is not there.
+        about: What run.json holds.
+        files: Text of further files by name.
+        beside: Names of what else the folder may hold.
+
+    Raises:
+        RecipeError: The folder holds other files.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if any(entry.name not in beside for entry in out.iterdir()):
+        raise RecipeError(f"Expected a new or empty run folder. Received {out} with other files in it.")
+    for name, text in {**files, RUN: json.dumps(about, indent=2) + "\n"}.items():
+        (out / name).write_text(text, "utf-8")
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """Return what run.json of a run folder holds: recipe, data hash, seed, labels, versions.
+
+    Raises:
+        RecipeError: Not a run folder.
+    """
+    if not (run / RUN).is_file():
+        raise RecipeError(f"Expected a run folder of 'covidcxr train'. Received {run} without {RUN}.")
+    content: dict[str, Any] = json.loads((run / RUN).read_text("utf-8"))
+    return content
