@@ -10,7 +10,7 @@ from conftest import small_recipe
 from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES, PointName
 from covidcxr.calibration import calibrate, tempered
 from covidcxr.errors import ArtifactError
-from covidcxr.export import TOLERANCE, export, parity, serving_model
+from covidcxr.export import TOLERANCE, convert, export, parity, save_checked, serving_model
 from covidcxr.images import read_image
 from covidcxr.labels import LABELS, Label
 from covidcxr.models import build
@@ -104,6 +104,20 @@ def test_a_file_that_differs_is_noticed(run, monkeypatch, tmp_path):
     with pytest.raises(ArtifactError, match="equal Keras"):
         export(run, tmp_path / "model.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_gives_no_numbers_is_noticed(tmp_path):
+    """Also where Keras gives none either, so that both are the same."""
+    model = build("seed_cnn", size=32, classes=2, weights=None, dropout=0)
+    sound = serving_model(model)
+    model.layers[-1].set_weights([weights * np.nan for weights in model.layers[-1].get_weights()])
+    broken = serving_model(model)
+    files = {name: tmp_path / f"{name}.onnx" for name in ("sound", "broken")}
+    save_checked(convert(sound, 32), sound, files["sound"], size=32, tolerance=TOLERANCE)
+    with pytest.raises(ArtifactError, match="Received a difference of inf"):
+        save_checked(convert(broken, 32), broken, files["broken"], size=32, tolerance=TOLERANCE)
+    assert list(tmp_path.iterdir()) == [files["sound"]]
+    assert parity(broken, files["sound"], size=32) == np.inf
 
 
 @pytest.fixture(scope="module")

@@ -129,6 +129,13 @@ def test_a_folder_of_another_run_is_refused(root, finished, tmp_path):
         Settings(epochs=0)
 
 
+def test_a_training_without_a_finite_loss_leaves_no_network(root, tmp_path, monkeypatch):
+    monkeypatch.setattr("covidcxr.lung_training.lung_loss", lambda _, y_pred: np.nan * lung_loss(y_pred, y_pred))
+    with pytest.raises(RecipeError, match="Expected a finite loss in"):
+        train(root, tmp_path / "run", Settings(epochs=1))
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+
+
 def test_the_loss_is_least_where_the_answer_is_right():
     lungs = np.zeros((2, 16, 16, 1), np.float32)
     lungs[0, :8], lungs[1, :2, :2] = 1, 1

@@ -120,6 +120,28 @@ def test_a_finished_run_has_them(records, tmp_path, monkeypatch):
     assert (tmp_path / MODEL).exists()
 
 
+def test_a_training_without_a_finite_loss_leaves_no_network_and_starts_anew(records, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "covidcxr.training.balanced_weights", lambda y_true, _: np.full(len(y_true), np.nan, np.float32)
+    )
+    with pytest.raises(RecipeError, match="Expected a finite loss in"):
+        train(records, small_recipe(folds=4), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"recipe.toml", "run.json", "parts.csv"}
+    monkeypatch.undo()
+    train(records, small_recipe(folds=4), tmp_path)
+    assert list(pd.read_csv(tmp_path / HISTORY)["epoch"]) == [1, 2, 3]
+
+
+def test_a_network_without_finite_weights_is_not_saved(records, tmp_path, monkeypatch):
+    def fit(model, *_):
+        model.set_weights([weights * np.nan for weights in model.get_weights()])
+
+    monkeypatch.setattr("covidcxr.training._fit", fit)
+    with pytest.raises(RecipeError, match="Expected finite weights in"):
+        train(records, small_recipe(folds=4), tmp_path)
+    assert not {MODEL, VALIDATION} & {path.name for path in tmp_path.iterdir()}
+
+
 def test_phases_train_the_layers_they_name(records, tmp_path):
     phase = '{ trainable = "%s", epochs = 1, learning_rate = 1e-3 }'
     phases = ", ".join(phase % layer for layer in ("head", "top"))

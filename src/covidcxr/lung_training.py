@@ -26,7 +26,7 @@ from covidcxr.models import lung_cells
 from covidcxr.models.lung_unet import lung_unet
 from covidcxr.recipe import Augmentation
 from covidcxr.run_folder import holds_run, write_run
-from covidcxr.training_log import History, Progress
+from covidcxr.training_log import FiniteLoss, History, Progress, check_finite
 
 HISTORY, NETWORK, MODEL, REPORT, EXAMPLES = (
     *("history.csv", "model.keras", "lungs.onnx", "report.json", "examples.png"),
@@ -72,7 +72,7 @@ def train(root: Path, out: Path, settings: Settings) -> dict[str, Any]:
 
     Raises:
         ManifestError: There are no pairs or too few hospitals.
-        RecipeError: The folder holds another run.
+        RecipeError: The folder holds another run, or a loss or weight is no finite number.
         ArtifactError: The exported file differs from Keras.
     """
     known, unseen = split_by_hospital(find_pairs(root), seed=settings.seed)
@@ -122,10 +122,11 @@ def _fit(
         keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: setattr(batches, "epoch", epoch)),
         progress.phase(0),
         History(out / HISTORY, out / "curves.png").phase(0),
-        keras.callbacks.TerminateOnNaN(),
+        FiniteLoss(out),
     ]
     model.fit(batches.dataset(), epochs=settings.epochs, callbacks=callbacks, shuffle=False, verbose=0)
     progress.close()
+    check_finite(model, out)
     partial = out / f"partial-{NETWORK}"
     model.save(partial)
     partial.replace(out / NETWORK)

@@ -21,7 +21,7 @@ from covidcxr.robust_training import set_robust_head
 from covidcxr.run_folder import RECIPE, RUN, holds_run, write_run
 from covidcxr.scoring import Scores, write_scores
 from covidcxr.selection import Parts, split_parts
-from covidcxr.training_log import EpochSeed, History, Progress
+from covidcxr.training_log import EpochSeed, FiniteLoss, History, Progress, check_finite
 
 PARTS, HISTORY, MODEL = "parts.csv", "history.csv", "model.keras"
 """Files of a run folder; beside them those of covidcxr.run_folder, curves.png and the folder checkpoints."""
@@ -47,7 +47,7 @@ def train(
         cache: Folder of decoded images, see covidcxr.image_cache; None decodes them anew.
 
     Raises:
-        RecipeError: The recipe is not valid, or the folder holds another run.
+        RecipeError: The recipe is not valid, the folder holds another run, or a loss or weight is no finite number.
         ImageError: An image of the manifest cannot be decoded any more.
     """
     recipe = parse_recipe(recipe_text, "recipe")
@@ -64,6 +64,7 @@ def train(
         set_robust_head(model, recipe.training.robust_head, parts.train, recipe, cache)
     else:
         _fit(model, recipe, make_batches(parts.train, recipe, training=True, cache=cache), validation, out)
+    check_finite(model, out)
     trained = make_network(recipe, None)  # in float32 on one device, whatever the machine settings
     trained.set_weights(model.get_weights())
     if validation:  # before the network: a finished run always has it
@@ -139,7 +140,7 @@ def _fit(model: keras.Model, recipe: Recipe, batches: Batches, validation: Batch
             EpochSeed(batches, seed=recipe.training.seed, first_epoch=first),
             progress.phase(first),
             history.phase(first),
-            keras.callbacks.TerminateOnNaN(),
+            FiniteLoss(out),
         ]
         model.fit(
             batches.dataset(replicas),

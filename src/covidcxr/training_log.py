@@ -1,13 +1,15 @@
-"""Keras callbacks of a run: exact resumption, one progress bar for all phases, history as CSV and curves."""
+"""Keras callbacks of a run: exact resumption, finite numbers, one progress bar for all phases, history and curves."""
 
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
 from covidcxr.dataset import Batches
+from covidcxr.errors import RecipeError
 
 
 class EpochSeed(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
@@ -26,6 +28,36 @@ class EpochSeed(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not 
         generators = [variable for variable in self.model.variables if "seed_generator" in variable.path]
         for place, state in enumerate(generators):
             state.assign([self._seed * 1_000 + place, (self._first + epoch) * 1_000_000])
+
+
+class FiniteLoss(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
+    """End a training with RecipeError as soon as its loss is no finite number.
+
+    At once, not at the end of the epoch, which would be kept as one to go on from.
+    """
+
+    def __init__(self, out: Path) -> None:
+        super().__init__()
+        self._out = out
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: D102
+        loss = (logs or {})["loss"]
+        if not np.isfinite(loss):
+            raise RecipeError(
+                f"Expected a finite loss in {self._out}. Received {loss} in batch {batch + 1} of an epoch."
+            )
+
+
+def check_finite(model: keras.Model, out: Path) -> None:
+    """Check the weights of a network that is to be saved in a run folder.
+
+    The loss alone does not tell: the last step of a training, and a computed head, are followed by none.
+
+    Raises:
+        RecipeError: A weight is no finite number; the message names the folder.
+    """
+    if not all(np.isfinite(weights).all() for weights in model.get_weights()):
+        raise RecipeError(f"Expected finite weights in {out}. Received a network with NaN or infinite ones.")
 
 
 class Progress:
