@@ -1,4 +1,5 @@
 import hashlib
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +51,22 @@ def test_a_root_without_collections_is_an_error_that_names_the_folders(tmp_path)
     (tmp_path / "something").mkdir()
     with pytest.raises(ManifestError, match="Expected at least one of the folders covid-chestxray-dataset"):
         find_collections(tmp_path)
+
+
+def test_a_picture_that_cannot_be_read_is_left_out(root, monkeypatch):
+    plain = Path.open
+
+    def refused(path, *given, **named):
+        if path.name == "covid-3.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path, *given, **named)
+
+    monkeypatch.setattr(Path, "open", refused)
+    pictures, rejects = collect(root, FRONTAL_VIEWS)
+    assert len(pictures) == 20 + 8 + 2 - 1
+    (reject,) = (reject for reject in rejects if reject.path.name == "covid-3.png")
+    assert reject.reason is Reason.BROKEN
+    assert reject.detail == "Expected a readable image file. Received covid-3.png: Permission denied."
 
 
 def test_two_files_of_one_name_are_an_error(root, tmp_path):

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from covidcxr.cores import cores
 from covidcxr.duplicates import Fingerprint, fingerprint
 from covidcxr.errors import ImageError, ManifestError
-from covidcxr.images import decode_image
+from covidcxr.images import decode_image, read_bytes
 from covidcxr.labels import Label
 from covidcxr.manifest import View, relative_path, write_table
 from covidcxr.sources import SOURCES, Item, Source
@@ -35,7 +35,7 @@ class Reason(StrEnum):
     MISSING = "missing"
     """The metadata list a file that is not there."""
     BROKEN = "broken"
-    """The file does not decode."""
+    """The file cannot be read or does not decode."""
     VIEW = "view"
     """Lateral, CT or of unknown projection, or not of the views asked for."""
     FINDING = "finding"
@@ -153,8 +153,8 @@ def _read(entry: Entry, *, views: frozenset[View]) -> Picture | Reject:
         return reject(Reason.MISSING, "Expected a file. Received none.")
     if item.view is View.CT and item.path.name.endswith(".nii.gz"):
         return reject(Reason.VIEW, "Expected a frontal radiograph. Received a CT volume.")
-    data = item.path.read_bytes()
     try:
+        data = read_bytes(item.path, item.path.name)
         grey = decode_image(data, item.path.name)
     except ImageError as error:
         return reject(Reason.BROKEN, str(error))

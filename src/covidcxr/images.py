@@ -101,12 +101,24 @@ def read_image(path: Path) -> Grey:
     Raises:
         ImageError: The file cannot be read or is not a single image; the message names it.
     """
+    return decode_image(read_bytes(path, str(path)), str(path))
+
+
+def read_bytes(path: Path, name: str) -> bytes:
+    """Read an image file: no more of it than decode_image needs to see that it is too large.
+
+    Args:
+        path: The file.
+        name: What to call it in messages.
+
+    Raises:
+        ImageError: The file cannot be read; the message names it.
+    """
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ImageError(f"Expected a readable image file. Received {path}: {error.strerror}.") from error
-    return decode_image(data, str(path))
+        raise ImageError(f"Expected a readable image file. Received {name}: {error.strerror}.") from error
 
 
 def decode_image(data: bytes, name: str) -> Grey:
