@@ -68,9 +68,10 @@ def test_nothing_and_uniform_pictures_have_no_duplicates():
 def test_groups_are_chains_of_patients_and_duplicates_named_by_the_smallest_id():
     ids = ["s/d", "s/c", "s/b", "s/a", "s/e"]
     patients = ["1", "1", "2", "3", "4"]
-    assert group_ids(ids, patients, [pair("s/b", "s/c"), pair("s/a", "s/b")]) == ["s/a"] * 4 + ["s/e"]
-    assert group_ids(ids, patients, []) == ["s/c", "s/c", "s/b", "s/a", "s/e"]
-    assert group_ids([], [], []) == []
+    assert group_ids(ids, patients, ids, [pair("s/b", "s/c"), pair("s/a", "s/b")]) == ["s/a"] * 4 + ["s/e"]
+    assert group_ids(ids, patients, ids, []) == ["s/c", "s/c", "s/b", "s/a", "s/e"]
+    assert group_ids(ids, patients, ["f", "g", "g", "h", "1"], []) == ["s/b", "s/b", "s/b", "s/a", "s/e"]
+    assert group_ids([], [], [], []) == []
 
 
 def test_pairs_survive_a_file(tmp_path):

@@ -42,7 +42,8 @@ def build(root: Path, *, views: Collection[View], seed: int) -> Build:
     pictures, rejects = collect(root, views)
     ids = [picture.id for picture in pictures]
     pairs = find_duplicates(ids, [picture.fingerprint for picture in pictures])
-    groups = group_ids(ids, [picture.patient_id for picture in pictures], pairs)
+    patients, hashes = [picture.patient_id for picture in pictures], [picture.sha256 for picture in pictures]
+    groups = group_ids(ids, patients, hashes, pairs)
     unsplit = [_record(picture, group) for picture, group in zip(pictures, groups, strict=True)]
     external = [source.name for source in SOURCES.values() if source.external]
     records, drawn_in = assign_splits(unsplit, external_sources=external, seed=seed)

@@ -180,21 +180,25 @@ def _standardised(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return standardised
 
 
-def group_ids(ids: Sequence[str], patient_ids: Sequence[str], pairs: Iterable[DuplicatePair]) -> list[str]:
-    """Unite records that share a patient or a near-duplicate, directly or through others.
+def group_ids(
+    ids: Sequence[str], patient_ids: Sequence[str], hashes: Sequence[str], pairs: Iterable[DuplicatePair]
+) -> list[str]:
+    """Unite records that share a patient, a file or a near-duplicate, directly or through others.
 
     Args:
         ids: Of the records.
         patient_ids: Of their patients, in the same order.
+        hashes: sha256 of their files, in the same order: no pair tells of the same picture without detail twice.
         pairs: Near-duplicates among the records.
 
     Returns:
         The group of each record: the smallest id in it.
     """
     index = {name: number for number, name in enumerate(ids)}
-    first: dict[str, int] = {}
     edges = [(index[pair.id_a], index[pair.id_b]) for pair in pairs]
-    edges += [(number, first.setdefault(patient, number)) for number, patient in enumerate(patient_ids)]
+    for shared in (patient_ids, hashes):
+        first: dict[str, int] = {}
+        edges += [(number, first.setdefault(value, number)) for number, value in enumerate(shared)]
     rows, columns = np.array(edges, dtype=np.int64).reshape(-1, 2).T
     graph = coo_array((np.ones(len(edges), bool), (rows, columns)), shape=(len(ids), len(ids)))
     _, parts = connected_components(graph, directed=False)
