@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from covidcxr.collect import Reason, collect, find_collections, read_rejects, write_rejects
+from covidcxr.collect import REJECT_COLUMNS, Reason, collect, find_collections, read_rejects, write_rejects
 from covidcxr.errors import ManifestError
 from covidcxr.labels import Label
 from covidcxr.manifest import FRONTAL_VIEWS, View
@@ -86,6 +86,7 @@ def test_rejects_survive_a_file_and_a_move_of_the_whole(root, tmp_path):
     assert (
         read_rejects(tmp_path / "b" / "m.rejects.csv")[0].path == tmp_path / "b" / "actualmed" / "images" / "gone.png"
     )
-    (tmp_path / "b" / "m.rejects.csv").write_text("source,path\nx,y\n")
-    with pytest.raises(ManifestError, match=r"m\.rejects\.csv"):
-        read_rejects(tmp_path / "b" / "m.rejects.csv")
+    for text in ("source,path\nx,y\n", f"{','.join(REJECT_COLUMNS)}\nx\n"):
+        (tmp_path / "b" / "m.rejects.csv").write_text(text)
+        with pytest.raises(ManifestError, match=r"m\.rejects\.csv"):
+            read_rejects(tmp_path / "b" / "m.rejects.csv")

@@ -254,6 +254,24 @@ def test_a_link_in_the_archive_is_refused(tmp_path):
         unpack(tmp_path / "archive.zip", tmp_path / "target", commit=COMMIT)
 
 
+@pytest.mark.parametrize(
+    ("header", "place", "bits"),
+    [(b"PK\x03\x04", 41, 6), (b"PK\x01\x02", 10, 99), (b"PK\x01\x02", 51, 255), (b"PK\x01\x02", 8, 1)],
+    ids=["stream", "method", "name", "encrypted"],
+)
+def test_a_damaged_archive_is_refused(tmp_path, header, place, bits):
+    """Places as in APPNOTE.TXT 4.3.7 and 4.3.12; what zipfile raises differs for each."""
+    archive = tmp_path / "archive.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.comment = COMMIT.encode()
+        zipped.writestr("repo/ü.txt", bytes(range(256)) * 4)
+    content = bytearray(archive.read_bytes())
+    content[content.rindex(header) + place] ^= bits
+    archive.write_bytes(content)
+    with pytest.raises(DownloadError, match=r"Expected a sound zip file of .*archive\.zip"):
+        unpack(archive, tmp_path / "target", commit=COMMIT)
+
+
 def test_one_hash_for_a_folder_sees_names_and_content(tmp_path):
     (tmp_path / "a").write_bytes(b"1")
     first = tree_sha256(tmp_path)

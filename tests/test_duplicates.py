@@ -6,6 +6,7 @@ from PIL import Image
 
 from covidcxr import duplicates
 from covidcxr.duplicates import (
+    COLUMNS,
     DuplicatePair,
     find_duplicates,
     fingerprint,
@@ -78,9 +79,10 @@ def test_pairs_survive_a_file(tmp_path):
     pairs = [pair("s/a, b", "s/c")]
     write_duplicates(pairs, tmp_path / "m.duplicates.csv")
     assert read_duplicates(tmp_path / "m.duplicates.csv") == pairs
-    (tmp_path / "m.duplicates.csv").write_text("id_a,id_b\nx,y\n")
-    with pytest.raises(ManifestError, match=r"m\.duplicates\.csv"):
-        read_duplicates(tmp_path / "m.duplicates.csv")
+    for text in ("id_a,id_b\nx,y\n", f"{','.join(COLUMNS)}\nx,y\n"):
+        (tmp_path / "m.duplicates.csv").write_text(text)
+        with pytest.raises(ManifestError, match=r"m\.duplicates\.csv"):
+            read_duplicates(tmp_path / "m.duplicates.csv")
     with pytest.raises(ManifestError, match="absent"):
         read_duplicates(tmp_path / "absent")
 

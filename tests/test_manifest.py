@@ -48,6 +48,20 @@ def test_missing_file_column_and_double_ids(records, tmp_path):
         read_manifest(path)
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [(b"s/a", "line 3 of"), (b"caf\xe9", "UTF-8"), (b"x" * 200_000, "field larger")],
+    ids=["short", "latin-1", "long"],
+)
+def test_what_is_no_row_is_an_error_that_names_the_file(records, tmp_path, row, message):
+    path = tmp_path / "manifest.csv"
+    write_manifest(records[:1], path)
+    path.write_bytes(path.read_bytes() + row)
+    with pytest.raises(ManifestError, match=message) as error:
+        read_manifest(path)
+    assert str(path) in str(error.value)
+
+
 def test_no_invalid_record_exists(records):
     with pytest.raises(ManifestError, match="view"):
         replace(records[0], view=View.CT)

@@ -223,5 +223,5 @@ def read_rejects(path: Path) -> list[Reject]:
                 )
                 for row in csv.DictReader(file)
             ]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:  # TypeError: a short row has None at its end
         raise ManifestError(f"Expected rejects made by 'covidcxr data build' in {path}. Received: {error!r}") from error

@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -119,8 +120,8 @@ def unpack(archive: Path, target: Path, *, commit: str) -> None:
         commit: 40 hex digits.
 
     Raises:
-        DownloadError: Not a zip file, of another commit, larger than the disk has room for, or with a member that would
-            land outside the target.
+        DownloadError: Not a sound zip file, of another commit, larger than the disk has room for, or with a member that
+            would land outside the target.
     """
     try:
         with zipfile.ZipFile(archive) as zipped:
@@ -129,7 +130,7 @@ def unpack(archive: Path, target: Path, *, commit: str) -> None:
             _check_room(zipped, archive)
             for member in zipped.infolist():
                 _unpack_member(zipped, member, target)
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, RuntimeError, ValueError, zlib.error, zipfile.BadZipFile) as error:  # all of zipfile
         raise DownloadError(f"Expected a sound zip file of {commit}. Received {archive}: {error}") from error
 
 

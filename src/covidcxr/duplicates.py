@@ -231,5 +231,5 @@ def read_duplicates(path: Path) -> list[DuplicatePair]:
                 )
                 for row in csv.DictReader(file)
             ]
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:  # TypeError: a short row has None at its end
         raise ManifestError(f"Expected pairs made by 'covidcxr data build' in {path}. Received: {error!r}") from error

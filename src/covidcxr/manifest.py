@@ -132,17 +132,20 @@ def read_manifest(path: Path) -> list[Record]:
     """Read a manifest written by write_manifest.
 
     Raises:
-        ManifestError: The file is missing or empty, a column is missing, an id stands twice, or a row is not valid;
-            the message names the file and the line.
+        ManifestError: The file is missing, empty or no CSV in UTF-8, a column is missing, an id stands twice, or a row
+            is not valid; the message names the file and the line.
     """
     if not path.is_file():
         raise ManifestError(f"Expected a manifest made by 'covidcxr data build'. Received no file at {path}.")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        missing = set(COLUMNS) - set(reader.fieldnames or ())
-        if missing:
-            raise ManifestError(f"Expected the columns {', '.join(sorted(missing))} in {path}. Received none.")
-        records = [_parse(row, path, line) for line, row in enumerate(reader, start=2)]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = set(COLUMNS) - set(reader.fieldnames or ())
+            if missing:
+                raise ManifestError(f"Expected the columns {', '.join(sorted(missing))} in {path}. Received none.")
+            records = [_parse(row, path, line) for line, row in enumerate(reader, start=2)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"Expected a CSV file in UTF-8. Received {path}: {error}") from error
     if len({record.id for record in records}) < len(records):
         raise ManifestError(f"Expected every id once in {path}. Received some id twice.")
     return records
@@ -161,7 +164,7 @@ def _parse(row: dict[str, str], path: Path, line: int) -> Record:
             height=int(row["height"]),
             split=Split(row["split"]),
         )
-    except (ValueError, ManifestError) as error:
+    except (TypeError, ValueError, ManifestError) as error:  # TypeError: a short row has None in its last cells
         raise ManifestError(f"Expected a valid record in line {line} of {path}. Received: {error}") from error
 
 
