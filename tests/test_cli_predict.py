@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -136,6 +137,30 @@ def test_heatmaps_never_share_a_name(predict, folder):
             assert (picture.size, picture.mode) == ((128, 128), "RGB")
     predict("./a/same.png", "--heatmap", "maps/deep")
     assert sorted(path.name for path in (folder / "maps" / "deep").iterdir()) == names
+
+
+@pytest.mark.parametrize("name", ["胸" * 80 + ".png", "x" * 249 + ".png", "é" + "胸" * 80 + ".png", "caf\udce9.png"])
+def test_heatmaps_of_names_of_any_length(predict, folder, name):
+    (folder / "long").mkdir()
+    shutil.copy(folder / "xrays" / "dark.png", folder / "long" / name)
+    assert predict("long", "--heatmap", "maps", "--json").exit_code == 0
+    (drawn,) = (path.name for path in (folder / "maps").iterdir())
+    kept = drawn[: -len(".0123456789abcdef.png")]
+    assert name.startswith(kept)
+    assert kept == name or 198 <= len(os.fsencode(kept)) <= 200
+
+
+def test_a_heatmap_that_cannot_be_written_does_not_end_the_others(predict, folder):
+    Image.open("xrays/dark.png").save("xrays/other.png")
+    predict("xrays/dark.png", "--heatmap", "maps")
+    (blocked,) = (folder / "maps").iterdir()
+    blocked.unlink()
+    blocked.mkdir()
+    result = predict("xrays/dark.png", "xrays/other.png", "--heatmap", "maps", "--json")
+    assert result.exit_code == 1
+    assert f"Expected to write {Path('maps') / blocked.name}. Received: Is a directory." in result.stderr
+    assert [item["label"] for item in json.loads(result.stdout)] == ["normal"] * 2
+    assert len(list((folder / "maps").glob("other.png.*.png"))) == 1
 
 
 def test_more_files_than_a_batch_come_in_order(predict, folder):

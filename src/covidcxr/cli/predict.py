@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 BATCH = 8
 """Images in memory at a time."""
+NAME_BYTES = 200
+"""Longest name of an image in the name of its map: file systems take 255 bytes, and a hash and an ending follow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +71,8 @@ def command(
 ) -> None:
     """Score chest X-rays: files, folders (with all images below) and patterns, PNG, JPEG, TIFF, BMP, WebP, DICOM.
 
-    A file that cannot be scored is reported with the others and makes the exit status 1.
+    A file that cannot be scored is reported with the others and makes the exit status 1; so does a map that cannot be
+    written.
     """
     if as_json and csv_file:
         raise click.UsageError("Expected one of --json and --csv. Received both.")
@@ -80,14 +84,14 @@ def command(
     predictor = Predictor.load(model) if model else Predictor.default()
     output = _json_list() if as_json else _csv_rows(csv_file, predictor) if csv_file else _table(predictor)
     try:
-        failed = _run(inputs, predictor, output, heatmap, quiet=csv_file is None and sys.stdout.isatty())
+        failed, undrawn = _run(inputs, predictor, output, heatmap, quiet=csv_file is None and sys.stdout.isatty())
     except OSError as error:
         if error.filename is None:  # a closed pipe, which click handles
             raise
         raise click.ClickException(f"Expected to write {error.filename}. Received: {error.strerror}.") from error
     if csv_file:
         click.echo(f"{csv_file}: {len(inputs) - failed} images scored, {failed} errors. {DISCLAIMER}")
-    if failed:
+    if failed or undrawn:
         sys.exit(1)
 
 
@@ -98,21 +102,21 @@ def _run(
     heatmap: Path | None,
     *,
     quiet: bool,
-) -> int:
-    """Score and write everything; return how many files could not be scored."""
-    failed = done = 0
+) -> tuple[int, int]:
+    """Score and write everything; return how many files could not be scored, and how many maps not be written."""
+    failed = undrawn = done = 0
     try:
         with output as write:
             for result in _progress(_score(inputs, predictor), len(inputs), quiet=quiet):
                 if heatmap:
-                    _draw(result, heatmap)
+                    undrawn += not _draw(result, heatmap)
                 write(result)
                 done += 1
                 failed += result.error is not None
     except KeyboardInterrupt:
         click.echo(f"Interrupted: {done} of {len(inputs)} files are done.", err=True)
         sys.exit(130)  # 128 + SIGINT, as shells say it
-    return failed
+    return failed, undrawn
 
 
 def _score(inputs: "Sequence[Input]", predictor: "Predictor") -> Iterator[Result]:
@@ -143,16 +147,32 @@ def _progress(results: Iterator[Result], total: int, *, quiet: bool) -> Iterator
     return bar
 
 
-def _draw(result: Result, folder: Path) -> None:
-    """Save the overlay of a result that has a map. The name holds a hash of the whole path: no two files share one."""
+def _draw(result: Result, folder: Path) -> bool:
+    """Save the overlay of a result that has a map, and tell whether that went well; if not, the others go on.
+
+    The name holds a hash of the whole path: no two files share one.
+    """
     from covidcxr.heatmaps import overlay
 
     folder.mkdir(parents=True, exist_ok=True)
     if result.prediction is None or result.grey is None or result.prediction.activation_map is None:
-        return
+        return True
     digest = hashlib.sha256(str(Path(result.path).absolute()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    name = f"{Path(result.path).name[:100]}.{digest}.png"
-    overlay(result.grey, result.prediction.activation_map).save(folder / name)
+    target = folder / f"{_shortened(Path(result.path).name)}.{digest}.png"
+    try:
+        overlay(result.grey, result.prediction.activation_map).save(target)
+    except OSError as error:
+        name = click.format_filename(target)
+        click.echo(f"Expected to write {name}. Received: {error.strerror or error}.", err=True)
+        return False
+    return True
+
+
+def _shortened(name: str) -> str:
+    """Return the characters at the start of a file name that fit into NAME_BYTES."""
+    while len(os.fsencode(name)) > NAME_BYTES:
+        name = name[:-1]
+    return name
 
 
 @contextmanager
