@@ -112,11 +112,12 @@ def test_a_file_that_gives_no_numbers_is_noticed(tmp_path):
     sound = serving_model(model)
     model.layers[-1].set_weights([weights * np.nan for weights in model.layers[-1].get_weights()])
     broken = serving_model(model)
-    files = {name: tmp_path / f"{name}.onnx" for name in ("sound", "broken")}
+    folder = tmp_path / "made" / "by"  # what saves the file
+    files = {name: folder / f"{name}.onnx" for name in ("sound", "broken")}
     save_checked(convert(sound, 32), sound, files["sound"], size=32, tolerance=TOLERANCE)
     with pytest.raises(ArtifactError, match="Received a difference of inf"):
         save_checked(convert(broken, 32), broken, files["broken"], size=32, tolerance=TOLERANCE)
-    assert list(tmp_path.iterdir()) == [files["sound"]]
+    assert list(folder.iterdir()) == [files["sound"]]
     assert parity(broken, files["sound"], size=32) == np.inf
 
 

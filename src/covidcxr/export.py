@@ -40,7 +40,7 @@ def export(run: Path, out: Path) -> None:
         out: The ONNX file to write; it appears only when it has passed the check.
 
     Raises:
-        RecipeError: The run is missing or not finished.
+        RecipeError: The run is missing, not finished or cannot be read.
         ArtifactError: The file differs from Keras by more than TOLERANCE.
     """
     model, recipe = load_run(run)
@@ -73,13 +73,14 @@ def save_checked(proto: onnx.ModelProto, serving: keras.Model, out: Path, *, siz
     Args:
         proto: What ``convert`` made of ``serving``.
         serving: The model in Keras.
-        out: The ONNX file.
+        out: The ONNX file; its folder is made where it is not there.
         size: Side of the square input in pixels.
         tolerance: Largest difference; see parity.
 
     Raises:
         ArtifactError: The file differs from Keras by more than ``tolerance``.
     """
+    out.parent.mkdir(parents=True, exist_ok=True)
     partial = out.with_name(out.name + ".part")
     onnx.save(proto, partial)
     difference = parity(serving, partial, size=size)

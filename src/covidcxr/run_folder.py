@@ -9,6 +9,8 @@ from typing import Any
 from covidcxr.errors import RecipeError
 
 RECIPE, RUN = "recipe.toml", "run.json"
+PARTIAL = "partial-"
+"""What the name of a file begins with that is not written whole."""
 
 
 def holds_run(
@@ -27,13 +29,13 @@ def holds_run(
         unsaid: What a run.json means that lacks these keys.
 
     Raises:
-        RecipeError: The folder holds another run.
+        RecipeError: The folder holds another run, or one that cannot be read.
     """
     if not (out / RUN).exists():
         return False
     content = {**unsaid, **read_run(out)}
     found = {key: content.get(key) for key in depends}
-    if found != depends or (recipe is not None and (out / RECIPE).read_text("utf-8") != recipe):
+    if found != depends or (recipe is not None and not _holds(out / RECIPE, recipe)):
         same = "" if recipe is None else " with the same recipe"
         raise RecipeError(f"Expected a new folder, or a run of {depends}{same}. Received {out} with {found}.")
     return True
@@ -42,6 +44,8 @@ def holds_run(
 def write_run(out: Path, about: Mapping[str, Any], files: Mapping[str, str], *, beside: Collection[str] = ()) -> None:
     """Write what a new run depends on into its folder.
 
+    A stop in between leaves some of the files, each whole, but not run.json; the same call then goes on.
+
     Args:
         out: Made where it is not there.
         about: What run.json holds.
@@ -49,22 +53,42 @@ def write_run(out: Path, about: Mapping[str, Any], files: Mapping[str, str], *, 
         beside: Names of what else the folder may hold.
 
     Raises:
-        RecipeError: The folder holds other files.
+        RecipeError: The folder holds other files, or cannot be written.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    if any(entry.name not in beside for entry in out.iterdir()):
-        raise RecipeError(f"Expected a new or empty run folder. Received {out} with other files in it.")
-    for name, text in {**files, RUN: json.dumps(about, indent=2) + "\n"}.items():
-        (out / name).write_text(text, "utf-8")
+    content = {**files, RUN: json.dumps(about, indent=2) + "\n"}
+    known = {*beside, *(PARTIAL + name for name in content)}
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        held = [entry for entry in out.iterdir() if entry.name not in known]
+        if not all(entry.name in content and _holds(entry, content[entry.name]) for entry in held):
+            raise RecipeError(f"Expected a new or empty run folder. Received {out} with other files in it.")
+        for name, text in content.items():  # run.json last: it says that the others are there
+            partial = out / f"{PARTIAL}{name}"
+            partial.write_text(text, "utf-8")
+            partial.replace(out / name)
+    except OSError as error:
+        raise RecipeError(f"Expected a folder that can be written. Received {out}: {error.strerror}.") from error
+
+
+def _holds(path: Path, text: str) -> bool:
+    """Tell whether a file is there and holds just this text."""
+    try:
+        return path.read_text("utf-8") == text
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def read_run(run: Path) -> dict[str, Any]:
     """Return what run.json of a run folder holds: recipe, data hash, seed, labels, versions.
 
     Raises:
-        RecipeError: Not a run folder.
+        RecipeError: Not a run folder, or its run.json cannot be read.
     """
     if not (run / RUN).is_file():
         raise RecipeError(f"Expected a run folder of 'covidcxr train'. Received {run} without {RUN}.")
-    content: dict[str, Any] = json.loads((run / RUN).read_text("utf-8"))
+    try:
+        content: dict[str, Any] = json.loads((run / RUN).read_text("utf-8"))
+        content["data_hash"]  # which every run has
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise RecipeError(f"Expected the {RUN} of a run. Received {run / RUN}: {error!r}") from error
     return content

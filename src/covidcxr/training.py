@@ -207,10 +207,13 @@ def load_run(run: Path) -> tuple[keras.Model, Recipe]:
     """Load the trained network and the recipe of a finished run.
 
     Raises:
-        RecipeError: Not a run folder, or not finished; the message says which.
+        RecipeError: Not a run folder, not finished, or with files that cannot be read; the message says which.
     """
     missing: Iterable[str] = [name for name in (RUN, RECIPE, MODEL) if not (run / name).is_file()]
     if missing:
         raise RecipeError(f"Expected a finished run of 'covidcxr train'. Received {run} without {', '.join(missing)}.")
-    recipe = parse_recipe((run / RECIPE).read_text("utf-8"), str(run / RECIPE))
-    return keras.models.load_model(run / MODEL), recipe
+    try:
+        recipe = parse_recipe((run / RECIPE).read_text("utf-8"), str(run / RECIPE))
+        return keras.models.load_model(run / MODEL), recipe
+    except (OSError, KeyError, ValueError) as error:
+        raise RecipeError(f"Expected a run whose {RECIPE} and {MODEL} can be read. Received {run}: {error}") from error
