@@ -71,7 +71,7 @@ def test_a_run_goes_on_with_its_own_machine_settings_only(records, tmp_path):
     assert about["machine"] == {"mixed_precision": False, "devices": "one"}
     assert len(about["devices"]) == 1
     for other in (MIXED, Machine(devices=Devices.ALL)):
-        with pytest.raises(RecipeError, match=r"same recipe.*Received"):
+        with pytest.raises(RecipeError, match=r"same run.*Received"):
             train(records, recipe, tmp_path / "run", machine=other)
 
 

@@ -79,10 +79,10 @@ def test_another_seed_gives_another_network(records, finished, tmp_path):
 
 
 def test_a_folder_of_another_run_is_refused(records, finished, tmp_path):
-    with pytest.raises(RecipeError, match="same recipe"):
+    with pytest.raises(RecipeError, match="another recipe.toml"):
         train(records, small_recipe(), finished)
     relabelled = [replace(records[0], group="other"), *records[1:]]
-    with pytest.raises(RecipeError, match="same recipe"):
+    with pytest.raises(RecipeError, match="same run.*data_hash"):
         train(relabelled, LONG, finished)
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(RecipeError, match="other files"):
@@ -159,3 +159,9 @@ def test_phases_train_the_layers_they_name(records, tmp_path):
     assert {layer.name for layer in model.layers if layer.trainable_weights} == {"top", "head"}
     with pytest.raises(RecipeError, match="nonsense"):
         set_trainable(model, "nonsense")
+
+
+def test_a_recipe_that_gives_no_network_leaves_no_folder(records, tmp_path):
+    with pytest.raises(RecipeError):
+        train(records, LONG.replace('architecture = "', 'architecture = "no_'), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

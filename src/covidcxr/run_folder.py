@@ -35,9 +35,11 @@ def holds_run(
         return False
     content = {**unsaid, **read_run(out)}
     found = {key: content.get(key) for key in depends}
-    if found != depends or (recipe is not None and not _holds(out / RECIPE, recipe)):
-        same = "" if recipe is None else " with the same recipe"
-        raise RecipeError(f"Expected a new folder, or a run of {depends}{same}. Received {out} with {found}.")
+    others = [f"{key} {found[key]!r}, not {value!r}" for key, value in depends.items() if found[key] != value]
+    if recipe is not None and not _holds(out / RECIPE, recipe):
+        others.append(f"another {RECIPE}")
+    if others:
+        raise RecipeError(f"Expected a new folder, or one of the same run. Received {out} with {'; '.join(others)}.")
     return True
 
 

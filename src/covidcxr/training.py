@@ -52,13 +52,13 @@ def train(
     """
     recipe = parse_recipe(recipe_text, "recipe")
     parts = split_parts(records, recipe)
+    keras.utils.set_random_seed(recipe.training.seed)
+    compute_exactly()
+    with machine.precision(), machine.strategy().scope():  # first: a recipe that gives no network leaves no folder
+        model = make_network(recipe, recipe.model.weights)
     _open_run(out, recipe_text, recipe, parts, machine)
     if (out / MODEL).exists():
         return
-    keras.utils.set_random_seed(recipe.training.seed)
-    compute_exactly()
-    with machine.precision(), machine.strategy().scope():
-        model = make_network(recipe, recipe.model.weights)
     validation = make_batches(parts.validation, recipe, training=False, cache=cache) if parts.validation else None
     if recipe.training.robust_head:
         set_robust_head(model, recipe.training.robust_head, parts.train, recipe, cache)
