@@ -125,6 +125,18 @@ def plain_model_file(model_file: Path) -> Path:
     return with_metadata(model_file, model_file.with_name("plain.onnx"), operating_points=())
 
 
+@pytest.fixture(scope="session")
+def mapless_model_file(model_file: Path) -> Path:
+    """Return the tiny model without an activation map."""
+    proto = onnx.load(model_file)
+    kept = [output for output in proto.graph.output if output.name != ACTIVATION_MAP]
+    del proto.graph.output[:]
+    proto.graph.output.extend(kept)
+    out = model_file.with_name("mapless.onnx")
+    onnx.save(proto, out)
+    return out
+
+
 def with_metadata(model_file: Path, out: Path, **changes: Any) -> Path:
     """Copy a model file with other values in its contract."""
     model = onnx.load(model_file)

@@ -195,6 +195,18 @@ def test_impossible_options_are_refused(predict, folder, arguments, message):
 COMMAND = Path(sys.executable).with_name("covidcxr")
 
 
+def test_maps_of_a_model_without_any(folder, mapless_model_file):
+    done = subprocess.run(
+        [COMMAND, "predict", "xrays", "--heatmap", "maps", "--model", mapless_model_file],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Expected a model that gives maps." in done.stderr
+    assert not Path("maps").exists()
+
+
 def test_the_real_command(folder, model_file):
     done = subprocess.run(
         [COMMAND, "predict", "xrays", "--json", "--model", model_file], capture_output=True, text=True, check=False

@@ -79,10 +79,10 @@ def test_another_seed_gives_another_network(records, finished, tmp_path):
 
 
 def test_a_folder_of_another_run_is_refused(records, finished, tmp_path):
-    with pytest.raises(RecipeError, match="another recipe.toml"):
+    with pytest.raises(RecipeError, match=r"another recipe\.toml"):
         train(records, small_recipe(), finished)
     relabelled = [replace(records[0], group="other"), *records[1:]]
-    with pytest.raises(RecipeError, match="same run.*data_hash"):
+    with pytest.raises(RecipeError, match=r"same run.*data_hash"):
         train(relabelled, LONG, finished)
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(RecipeError, match="other files"):

@@ -101,6 +101,13 @@ def test_two_commands_in_one_folder(batch, pictures, tmp_path):
     batch(pictures)
 
 
+def test_maps_of_a_model_without_any(pictures, tmp_path, mapless_model_file):
+    options = Options(sources=(str(pictures),), out=str(tmp_path / "out"), maps=str(tmp_path), model=mapless_model_file)
+    with pytest.raises(BatchError, match="Expected a model with an activation map"):
+        run(options, lambda plan, left, done: done)
+    assert not (tmp_path / "out").exists()
+
+
 def test_results_need_a_folder(pictures, tmp_path, model_file):
     (tmp_path / "note.txt").write_text("no folder")
     options = Options(sources=(str(pictures),), out=str(tmp_path / "note.txt"), model=model_file)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from covidcxr.artifact import ACTIVATION_MAP
 from covidcxr.batch.page import page
 from covidcxr.batch.plan import Plan, Settings, make_plan, parts_done
 from covidcxr.batch.pool import score_here
@@ -57,12 +58,15 @@ def run(options: Options, watch: Watch) -> dict[str, Any]:
         The content of summary.json, which is written with summary.html.
 
     Raises:
-        BatchError: The storage fails; or see covidcxr.batch.plan.make_plan, covidcxr.batch.reference.find_reference
-            and _alone.
+        BatchError: The model gives no maps to draw, or the storage fails; or see covidcxr.batch.plan.make_plan,
+            covidcxr.batch.reference.find_reference and _alone.
         ArtifactError: The model file is not one.
     """
     job = Job(out=options.out, model=options.model)
-    model = job.predictor(threads=1).model
+    predictor = job.predictor(threads=1)
+    model = predictor.model
+    if options.maps and ACTIVATION_MAP not in predictor.outputs:
+        raise BatchError(f"Expected a model with an activation map to draw. Received {model}, which gives none.")
     reference = find_reference(options.reference, model)
     settings = Settings(sources=options.sources, model=model, maps=options.maps)
     try:

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 @click.option(
     "--workers", type=click.IntRange(min=1), metavar="N", help="Processes, each with a model. [default: cores]"
 )
-@click.option("--maps", metavar="DIR", help="Draw the activation maps over the images, a PNG file each.")
+@click.option(
+    "--maps",
+    metavar="DIR",
+    help="Draw the activation maps over the images, a PNG file each; none where the model declines.",
+)
 @click.option(
     "--reference",
     metavar="DIR",

@@ -59,7 +59,8 @@ CSV_NOTES = (
     "--heatmap",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Draw the activation maps over the images, as DIR/NAME.HASH.png; HASH stands for the whole path.",
+    help="Draw the activation maps over the images, as DIR/NAME.HASH.png; HASH stands for the whole path. "
+    "None where the model declines.",
 )
 @click.option(
     "--model",
@@ -77,11 +78,14 @@ def command(
     if as_json and csv_file:
         raise click.UsageError("Expected one of --json and --csv. Received both.")
     logging.captureWarnings(True)  # decoders warn of harmless flaws, and quote the file: a patient's name, for example
+    from covidcxr.artifact import ACTIVATION_MAP
     from covidcxr.inputs import expand
     from covidcxr.predictor import Predictor
 
     inputs = expand(paths)
     predictor = Predictor.load(model) if model else Predictor.default()
+    if heatmap and ACTIVATION_MAP not in predictor.outputs:
+        raise click.UsageError(f"Expected a model that gives maps. Received {predictor.model}, which gives none.")
     output = _json_list() if as_json else _csv_rows(csv_file, predictor) if csv_file else _table(predictor)
     try:
         failed, undrawn = _run(inputs, predictor, output, heatmap, quiet=csv_file is None and sys.stdout.isatty())
@@ -203,7 +207,8 @@ def _csv_rows(path: Path, predictor: "Predictor") -> Iterator[Write]:
             writer.writerow(["path", "label", *labels, *points, *CSV_NOTES, "error"])
             yield lambda result: writer.writerow(_csv_row(result, labels, points))
     except BaseException:
-        click.echo(f"{partial} holds the files that are done; {path} was left as it was.", err=True)
+        if partial.exists():
+            click.echo(f"{partial} holds the files that are done; {path} was left as it was.", err=True)
         raise
     partial.replace(path)
 
