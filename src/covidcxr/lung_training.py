@@ -4,7 +4,6 @@ One gives fine masks of whole pictures (covidcxr.models.lung_unet), the other co
 that has seen anyway (covidcxr.models.lung_cells).
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ import keras
 import tensorflow as tf
 
 from covidcxr import __version__
+from covidcxr.fetch import file_sha256
 from covidcxr.images import Preprocessing
 from covidcxr.lung_data import LungPair, MaskBatches, find_pairs, load_pairs, pairs_hash, split_by_hospital
 from covidcxr.lung_masks import LungSegmenter
@@ -89,13 +89,9 @@ def train(root: Path, out: Path, settings: Settings) -> dict[str, Any]:
     network = _fitted(network, CELLS_PREPROCESSING, known, settings, out / CELLS)
     network.get_layer(lung_cells.NAME).save_weights(out / CELLS / lung_cells.WEIGHTS)
     report["cells"] = evaluate_cells(network, CELLS_PREPROCESSING, unseen, seed=settings.seed)
-    report |= {"settings": asdict(settings), "data_hash": data_hash, "sha256": _sha256(out / MODEL)}
+    report |= {"settings": asdict(settings), "data_hash": data_hash, "sha256": file_sha256(out / MODEL)}
     (out / REPORT).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
     return report
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _fitted(
