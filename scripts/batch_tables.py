@@ -77,7 +77,10 @@ def batch_plan() -> str:
     rows = [
         ["one image: CPU time, size", f"{run['cpu_ms_per_image']:.1f} ms, {report['image_bytes'] / 1e6:.2f} MB"],
         ["machine as measured", f"{run['images_per_s']:.0f} images a second on {report['workers']} cores"],
-        [f"machine of {CORES} cores", f"{CORES * 1000 / run['cpu_ms_per_image']:,.0f} images a second"],
+        [
+            f"machine of {CORES} cores that are all busy",
+            f"{CORES * 1000 / run['cpu_ms_per_image']:,.0f} images a second",
+        ],
         ["reading that it needs for that", f"{1000 * terabytes * 1000 / scoring / NODES:,.0f} MB/s"],
         [
             f"reading that {NODES} need",
@@ -124,7 +127,7 @@ def drift() -> str:
         for name, part in parts.items()
     ]
     about = (
-        f"Population stability index against the {parts['all']['reference']:,} training images, in brackets what 5 % "
-        f"of samples of the size exceed by chance; model `{report['model']}`."
+        f"Population stability index against the {parts['all']['reference']:,} training and validation images, "
+        f"in brackets what 5 % of samples of the size exceed by chance; model `{report['model']}`."
     )
     return table(["images", "n", *quantities], rows) + f"\n{about}\n"

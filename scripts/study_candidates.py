@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from study_heads import Fit, difference_of_means, discriminant, logistic, multinomial, robust
+from study_pictures import SMALLER
 
 BASELINE_C = 0.003
 LATE = ("stage4", "stage5", "stage6")
@@ -199,6 +200,29 @@ GROUPS = (
                 fit=RECIPE,
                 variant="not-equalised",
                 second="opaque-not-equalised",
+            ),
+        ),
+    ),
+    Group(
+        "cost",
+        (
+            _evidence("as in the recipe", "Pictures of 224 x 224, three layers.", RECIPE, kept=True),
+            *(
+                Candidate(
+                    name=f"{size} px",
+                    says=f"The same, pictures of {size} x {size}.",
+                    fit=RECIPE,
+                    variant=f"size-{size}",
+                    second=f"opaque-size-{size}",
+                )
+                for size in SMALLER
+            ),
+            Candidate(
+                name="stages 4 and 5",
+                says="The same, 224 x 224, without the last layer.",
+                fit=RECIPE,
+                second="opaque",
+                layers=LATE[:-1],
             ),
         ),
     ),

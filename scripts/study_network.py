@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -9,7 +10,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from study_pictures import SIZE, Variant, pictures
+from study_pictures import Variant, pictures
 from tqdm import tqdm
 
 from covidcxr.artifact import INPUT
@@ -50,11 +51,11 @@ POOLS: dict[str, Pool] = {
 
 
 class Network:
-    """The ImageNet network, and the share of the lungs as the recipe ``default`` has it."""
+    """The ImageNet network, and the share of the lungs as the recipe ``default`` has it, for pictures of one size."""
 
-    def __init__(self) -> None:
-        backbone = load_backbone(SIZE, "imagenet")
-        inside = lung_pooled(size=SIZE, classes=2, weights="imagenet", dropout=0.0)
+    def __init__(self, size: int) -> None:
+        backbone = load_backbone(size, "imagenet")
+        inside = lung_pooled(size=size, classes=2, weights="imagenet", dropout=0.0)
         self._stages = _session(backbone, {name: backbone.get_layer(layer).output for name, layer in LAYERS.items()})
         self._lungs = _session(inside, {SHARE: inside.get_layer("inside").input[1]})
 
@@ -62,7 +63,7 @@ class Network:
         """Return pooled features, float32 (n, channels), by ``layer pool``.
 
         Args:
-            images: uint8, shape (n, SIZE, SIZE), of the variant.
+            images: uint8, shape (n, size, size), of the variant.
             variant: What they are. The lungs are found on the equalised picture, whatever the features are taken from.
         """
         seen = images if variant.preprocessing.equalize else np.stack([_equalised(image) for image in images])
@@ -76,7 +77,7 @@ class Network:
 
 
 def _session(model: keras.Model, outputs: dict[str, keras.KerasTensor]) -> ort.InferenceSession:
-    proto = convert(keras.Model(model.input, outputs), SIZE)
+    proto = convert(keras.Model(model.input, outputs), model.input.shape[1])
     options = ort.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leaves the cores to the decoders
     return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
@@ -102,7 +103,7 @@ def extract(records: Sequence[Record], variants: tuple[Variant, ...], out: Path)
     ]
     if not left:
         return
-    network, segmenter = Network(), LungSegmenter.default()
+    network, segmenter = cache(Network), LungSegmenter.default()
     with ThreadPoolExecutor(2) as pool:
 
         def started(place: int) -> list[Future]:
@@ -114,7 +115,8 @@ def extract(records: Sequence[Record], variants: tuple[Variant, ...], out: Path)
             made, ahead = [future.result() for future in ahead], started(place + 1)
             for variant in missing:
                 images = np.stack([inputs[variant.name] for inputs in made])
-                _save(_file(out, variant.name, number), chunk, network.features(images, variant))
+                features = network(variant.preprocessing.size).features(images, variant)
+                _save(_file(out, variant.name, number), chunk, features)
 
 
 def _file(out: Path, variant: str, number: int) -> Path:

@@ -22,7 +22,7 @@ from covidcxr.sources import SOURCES, Source
 
 PROTOCOLS = {
     "P1": "the classic recipe on its own test split",
-    "P2": "the same split by a thumbnail and by the collection's name alone; healthy adults of another hospital",
+    "P2": "the same split by a thumbnail and by the collection's name alone; healthy people of another hospital",
     "P3": "two collections never seen in training, for every pair",
     "P4": "an external hospital, looked at by finished models only",
     "P5": "held-out patients of the training collections",
