@@ -98,7 +98,7 @@ def test_a_dicom_file_gives_a_structured_report_to_those_who_ask_for_the_patient
     button.click()
     expect(page.get_by_role("alert")).to_contain_text("names the patient: first tick the box")
     assert not asked
-    page.get_by_label("let a DICOM SR name them").check()
+    page.get_by_label("name the patient in a DICOM SR").check()
     name, content = saved(page, button)
     expect(page.get_by_role("alert")).to_have_count(0)
     assert name == "covidcxr-plate.dcm"
