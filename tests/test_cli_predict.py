@@ -232,7 +232,7 @@ def interrupted(model_file, *options):
     for number in range(8):
         Path(f"many/{number}.png").write_bytes(dark)
     os.mkfifo("many/pipe.png")
-    command = [COMMAND, "predict", "many", "--model", model_file, *options]
+    command = [COMMAND, "predict", "many", "many/pipe.png", "--model", model_file, *options]
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
         Path("many/pipe.png").open("wb"),  # waits for the reader
