@@ -106,19 +106,12 @@ def test_a_busy_server_is_asked_again_when_it_says(page, held, status):
     expect(page.locator(".verdict-class")).to_have_text("Normal")
 
 
-def test_a_hundred_files_are_sent_two_at_a_time_and_only_pictures_near_the_reader_are_kept(page):
-    held = []
-    page.route("**/predictions", lambda route: held.append(route))
+def test_a_hundred_files_are_sent_two_at_a_time_and_only_pictures_near_the_reader_are_kept(page, held):
     choose(page, *[(f"{n}.png", NORMAL[1]) for n in range(100)])
-    for _ in range(100):
-        page.wait_for_timeout(50)
-        if len(held) == 2:
-            break
+    wait_for(page, held, 2)
     page.wait_for_timeout(500)
     assert len(held) == 2  # the others wait for an answer to one of them
-    page.unroute("**/predictions")
-    for route in held:
-        route.continue_()
+    page.unroute("**/predictions")  # lets these go, too
     expect(page.locator("#count")).to_have_text("100 files done", timeout=5 * PATIENCE)
     expect(page.locator(".verdict-class:visible")).to_have_count(100)
     assert page.locator(".thumb canvas").count() == 100
