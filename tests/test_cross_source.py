@@ -1,5 +1,6 @@
 import json
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,6 +123,15 @@ def p3(manifest, model_file, tmp_path, monkeypatch):
     return run
 
 
+@contextmanager
+def another_recipe(recipe):
+    """Change a recipe until the end of the block."""
+    text = recipe.read_text()
+    recipe.write_text(text.replace("seed = 3", "seed = 4"))
+    yield
+    recipe.write_text(text)
+
+
 def regroup(manifest):
     """Change what a model can learn from the records."""
     records = read_manifest(manifest)
@@ -132,12 +142,8 @@ def test_results_of_another_recipe_or_manifest_are_not_taken(p3, manifest, tmp_p
     scores, steps = p3()
     assert steps == ["train", "export"]
     assert p3() == (scores, []), "every step whose result stands is skipped"
-    recipe = tmp_path / "small.toml"
-    text = recipe.read_text()
-    recipe.write_text(text.replace("seed = 3", "seed = 4"))
-    with pytest.raises(RecipeError, match="Expected a new folder"):
+    with another_recipe(tmp_path / "small.toml"), pytest.raises(RecipeError, match="Expected a new folder"):
         p3()
-    recipe.write_text(text)
     assert p3() == (scores, [])
     regroup(manifest)
     with pytest.raises(RecipeError, match="Expected a new folder"):
@@ -159,12 +165,8 @@ def test_results_that_say_not_what_gave_them_are_taken_only_if_it_can_be_proven(
     with pytest.raises(RecipeError, match="choose another folder"):
         p3()  # nothing tells what gave the scores
     (tmp_path / "model.onnx").rename(folder / "model.onnx")
-    recipe = tmp_path / "small.toml"
-    text = recipe.read_text()
-    recipe.write_text(text.replace("seed = 3", "seed = 4"))
-    with pytest.raises(RecipeError, match="choose another folder"):
+    with another_recipe(tmp_path / "small.toml"), pytest.raises(RecipeError, match="choose another folder"):
         p3()
-    recipe.write_text(text)
     regroup(manifest)
     with pytest.raises(RecipeError, match="choose another folder"):
         p3()

@@ -259,9 +259,11 @@ def _grey_from_sixteen_bits(image: Image.Image, *, inverted: bool) -> Grey:
     for _, strip in _strips(image):
         counts += np.bincount(np.asarray(strip).ravel(), minlength=2**16)
     table = to_grey(levels, *percentiles_of(levels, counts))
+    if inverted:
+        table = 255 - table
     grey = np.empty((image.height, image.width), np.uint8)
     for rows, strip in _strips(image):
-        grey[rows] = (255 - table if inverted else table)[np.asarray(strip)]
+        grey[rows] = table[np.asarray(strip)]
     return grey
 
 

@@ -35,8 +35,8 @@ def expand(arguments: Iterable[str], *, archives: tuple[str, ...] = ()) -> list[
 
     - A file is taken whatever its name is, also one that is missing: reading it will tell.
     - A folder gives the images below it: names with one of covidcxr.images.SUFFIXES, and DICOM objects without a
-      suffix, told by their content. Hidden files and folders (a dot first), links to
-      folders, pipes and devices are left out.
+      suffix, told by their content. Hidden files and folders (a dot first), links to folders, pipes and devices are
+      left out.
     - A pattern (``*``, ``?``, ``[...]``, ``**`` for folders below) gives what it matches, files and folders as above.
 
     Args:

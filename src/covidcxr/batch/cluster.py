@@ -13,6 +13,8 @@ from covidcxr.batch.storage import BatchError
 
 IN_FLIGHT = 2
 """Shards that an actor has: one it is at, and the next; more would leave actors without any at the end."""
+PATIENCE_S = 5.0
+"""Ray itself goes on trying for a quarter of an hour."""
 
 Columns = Mapping[str, NDArray[np.int64]]
 
@@ -27,25 +29,6 @@ class ShardActor:
         """Score shards: only their numbers and counts travel; pictures and rows go straight from and to the storage."""
         done = [self._scorer(int(shard)) for shard in batch["shard"]]
         return {name: np.array([getattr(one, name) for one in done]) for name in ("shard", "images", "errors")}
-
-
-PATIENCE_S = 5.0
-"""Ray itself goes on trying for a quarter of an hour."""
-
-
-def _check_reachable(address: str) -> None:
-    """Ask whether anything answers where an address names a host and a port.
-
-    Raises:
-        BatchError: Nothing does.
-    """
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdecimal()):
-        return
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE_S).close()
-    except (OSError, OverflowError) as error:
-        raise BatchError(f"Expected a Ray cluster that can be reached. Received {address}: {error}.") from error
 
 
 def score_on_cluster(job: Job, shards: Sequence[int], *, address: str, workers: int | None) -> Iterator[Done]:
@@ -78,3 +61,18 @@ def score_on_cluster(job: Job, shards: Sequence[int], *, address: str, workers: 
             yield Done(**row)
     finally:
         ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ask whether anything answers where an address names a host and a port.
+
+    Raises:
+        BatchError: Nothing does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE_S).close()
+    except (OSError, OverflowError) as error:
+        raise BatchError(f"Expected a Ray cluster that can be reached. Received {address}: {error}.") from error
