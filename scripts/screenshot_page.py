@@ -21,6 +21,7 @@ from werkzeug.serving import make_server
 from covidcxr.phantom import Opacity, radiograph
 from covidcxr.predictor import Predictor
 from covidcxr.web.app import create_app
+from covidcxr.web.jobs import LocalEngine
 
 OUT = Path(__file__).parents[1] / "docs" / "images" / "page.png"
 OPACITIES = (
@@ -36,7 +37,7 @@ BROWSER = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "
 @contextmanager
 def serving(predictor: Predictor) -> Iterator[str]:
     """Serve the page on a free port of this machine; yields its address."""
-    server = make_server("127.0.0.1", 0, create_app(predictor), threaded=True)
+    server = make_server("127.0.0.1", 0, create_app(LocalEngine(predictor)), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

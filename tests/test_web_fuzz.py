@@ -18,6 +18,7 @@ from pydicom.uid import JPEG2000Lossless, JPEGBaseline8Bit, RLELossless
 from covidcxr.images import MAX_PIXELS, is_dicom
 from covidcxr.phantom import radiograph
 from covidcxr.web.app import create_app
+from covidcxr.web.jobs import LocalEngine
 from serving import children, serving
 from uploads import MULTIPART, dicom, multipart, picture
 
@@ -188,7 +189,7 @@ def test_broken_files_are_answered(model_file, corpus, tmp_path):
 
 def test_broken_forms_are_answered(predictor):
     """The faults are in the request, not in the file."""
-    client, rng = create_app(predictor).test_client(), random.Random(21)
+    client, rng = create_app(LocalEngine(predictor)).test_client(), random.Random(21)
     body = multipart([("x.png", picture(GREY))], [("include", "preview")])
     statuses = {
         client.post("/api/v1/predictions", data=broken(body, rng), content_type=MULTIPART).status_code
@@ -204,7 +205,7 @@ def test_broken_forms_are_answered(predictor):
 
 def test_broken_headers_are_answered(predictor):
     """The faults are where a DICOM image says whose it is, which its pixels do not need."""
-    client, rng = create_app(predictor).test_client(), random.Random(22)
+    client, rng = create_app(LocalEngine(predictor)).test_client(), random.Random(22)
     content = dicom(GREY, **HEADER)
     begin = content.index(b"\x10\0\x20\0LO")  # PatientID, the first element of the patient here
     end = content.index(b"\x28\0\x02\0US")  # SamplesPerPixel, the first element about the pixels
@@ -224,5 +225,5 @@ def test_the_largest_picture_is_scored_in_time(predictor):
     begun = time.monotonic()
     path = "/api/v1/predictions"
     body, headers = request_of(content, path)
-    assert create_app(predictor).test_client().post(path, data=body, headers=headers).status_code == 200
+    assert create_app(LocalEngine(predictor)).test_client().post(path, data=body, headers=headers).status_code == 200
     assert time.monotonic() - begun < SECONDS

@@ -7,6 +7,7 @@ import pytest
 from covidcxr.phantom import radiograph
 from covidcxr.web.app import create_app
 from covidcxr.web.guard import Guard
+from covidcxr.web.jobs import LocalEngine
 from serving import hosting
 from uploads import MULTIPART, multipart, picture
 
@@ -21,7 +22,7 @@ def post(client, **options):
 
 
 def guarded(predictor, **guard):
-    return create_app(predictor, guard=Guard(**guard)).test_client()
+    return create_app(LocalEngine(predictor), guard=Guard(**guard)).test_client()
 
 
 def basic(password):
@@ -88,7 +89,7 @@ def test_the_rate_limit_counts_wrong_tokens_too(predictor):
 
 
 def test_without_a_limit_nobody_is_turned_away(predictor):
-    client = create_app(predictor).test_client()
+    client = create_app(LocalEngine(predictor)).test_client()
     assert {client.post(API).status_code for _ in range(100)} == {400}
 
 
@@ -126,7 +127,9 @@ def test_other_origins_may_ask_where_they_are_named(predictor):
 
 
 def test_no_other_origin_may_ask_by_default(predictor):
-    answer = create_app(predictor).test_client().options(API, headers={"Origin": "https://viewer.example.org"})
+    answer = (
+        create_app(LocalEngine(predictor)).test_client().options(API, headers={"Origin": "https://viewer.example.org"})
+    )
     assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
 
 
@@ -158,7 +161,7 @@ def test_a_browser_that_was_given_the_token_uses_the_page(predictor, browser):
     """What a person does who is asked for a password: the page's own requests then bring it, too."""
     credentials = {"username": "anybody", "password": TOKEN}
     with (
-        hosting(create_app(predictor, guard=Guard(token=TOKEN))) as address,
+        hosting(create_app(LocalEngine(predictor), guard=Guard(token=TOKEN))) as address,
         browser.new_context(http_credentials=credentials) as context,
     ):
         page = context.new_page()

@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from covidcxr.phantom import radiograph
 from covidcxr.web.app import create_app
 from covidcxr.web.board import Board
+from covidcxr.web.jobs import LocalEngine
 from covidcxr.web.logs import LogFormat, configure
 from uploads import MULTIPART, dicom, multipart, picture
 
@@ -44,7 +45,7 @@ class Broken:
 
 def test_ready_means_that_it_predicts(predictor):
     broken = Broken(predictor)
-    client = create_app(broken).test_client()
+    client = create_app(LocalEngine(broken)).test_client()
     for path in ("/readyz", "/v2/health/ready", "/v2/models/covidcxr/ready"):
         answer = client.get(path)
         assert answer.status_code == 503
@@ -58,7 +59,7 @@ def test_ready_means_that_it_predicts(predictor):
 
 def test_a_server_that_is_about_to_end_is_not_ready_but_answers(predictor):
     board = Board()
-    client = create_app(predictor, board=board).test_client()
+    client = create_app(LocalEngine(predictor), board=board).test_client()
     assert client.get("/readyz").status_code == 200
     board.stop()
     assert client.get("/readyz").status_code == 503
@@ -68,7 +69,7 @@ def test_a_server_that_is_about_to_end_is_not_ready_but_answers(predictor):
 
 
 def test_metrics_count_what_was_done(predictor):
-    client = create_app(predictor).test_client()
+    client = create_app(LocalEngine(predictor)).test_client()
     post(client, ("a.png", picture(GREY)), ("b.png", picture(np.maximum(GREY, 180))), ("flat.png", picture(FLAT)))
     post(client, ("Doe.txt", b"no picture"))
     client.get("/nothing/Doe")
@@ -104,7 +105,7 @@ class Waiting:
 
 def test_metrics_know_what_is_under_way(predictor):
     waiting = Waiting(predictor)
-    app = create_app(waiting)
+    app = create_app(LocalEngine(waiting))
     asking = threading.Thread(target=lambda: post(app.test_client(), ("a.png", picture(GREY))))
     asking.start()
     assert waiting.begun.wait(10)
@@ -116,17 +117,17 @@ def test_metrics_know_what_is_under_way(predictor):
 
 def test_metrics_are_those_of_all_workers_and_outlive_them(predictor):
     board = Board(3)
-    clients = [create_app(predictor, board=board, row=row).test_client() for row in (0, 2)]
+    clients = [create_app(LocalEngine(predictor), board=board, row=row).test_client() for row in (0, 2)]
     for client in clients:
         post(client, ("a.png", picture(GREY)))
     assert [numbers(client)["covidcxr_predictions_total", "normal"] for client in clients] == [2, 2]
-    replaced = create_app(predictor, board=board, row=2).test_client()
+    replaced = create_app(LocalEngine(predictor), board=board, row=2).test_client()
     post(replaced, ("a.png", picture(GREY)))
     assert numbers(clients[0])["covidcxr_predictions_total", "normal"] == 3
 
 
 def test_failures_are_counted_and_none_stays_under_way(predictor):
-    client = create_app(Broken(predictor)).test_client()
+    client = create_app(LocalEngine(Broken(predictor))).test_client()
     assert post(client, ("a.png", picture(GREY))).status_code == 500
     found = numbers(client)
     assert found["covidcxr_requests_total", API, "500"] == 1
@@ -135,13 +136,13 @@ def test_failures_are_counted_and_none_stays_under_way(predictor):
 
 @pytest.mark.parametrize("sent", ["7f3a-B.2_~x", "a" * 64])
 def test_a_well_formed_request_id_is_kept(predictor, sent):
-    answer = create_app(predictor).test_client().get("/healthz", headers={"X-Request-ID": sent})
+    answer = create_app(LocalEngine(predictor)).test_client().get("/healthz", headers={"X-Request-ID": sent})
     assert answer.headers["X-Request-ID"] == sent
 
 
 @pytest.mark.parametrize("sent", ["", "a" * 65, "two words", 'a"b', "ä"])
 def test_other_request_ids_are_replaced(predictor, sent):
-    answer = create_app(predictor).test_client().get("/healthz", headers={"X-Request-ID": sent})
+    answer = create_app(LocalEngine(predictor)).test_client().get("/healthz", headers={"X-Request-ID": sent})
     assert re.fullmatch("[0-9a-f]{16}", answer.headers["X-Request-ID"])
 
 
@@ -159,7 +160,7 @@ def loggers():
 @pytest.mark.usefixtures("loggers")
 def test_the_log_has_one_line_of_json_for_each_request(predictor, capsys):
     configure(LogFormat.JSON)
-    client = create_app(predictor).test_client()
+    client = create_app(LocalEngine(predictor)).test_client()
     body = multipart([("Doe.dcm", dicom(GREY, PatientName="Doe^Jane"))])
     client.post(API + "?include=preview&name=Doe", data=body, content_type=MULTIPART, headers={"X-Request-ID": "r1"})
     client.get("/Doe.png")
@@ -189,7 +190,7 @@ def test_the_log_has_one_line_of_json_for_each_request(predictor, capsys):
 @pytest.mark.usefixtures("loggers")
 def test_lines_of_text_and_addresses_for_those_who_ask(predictor, capsys):
     configure(LogFormat.TEXT)
-    client = create_app(predictor, log_addresses=True).test_client()
+    client = create_app(LocalEngine(predictor), log_addresses=True).test_client()
     client.get("/healthz", environ_base={"REMOTE_ADDR": "192.0.2.7"})
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(r"Z info request request_id=\w+ method=GET route=/healthz status=200 .* address=192.0.2.7$", line)
@@ -198,7 +199,7 @@ def test_lines_of_text_and_addresses_for_those_who_ask(predictor, capsys):
 @pytest.mark.usefixtures("loggers")
 def test_a_failure_is_one_line_of_json_with_its_traceback(predictor, capsys):
     configure(LogFormat.JSON)
-    post(create_app(Broken(predictor)).test_client(), ("Doe.png", picture(GREY)))
+    post(create_app(LocalEngine(Broken(predictor))).test_client(), ("Doe.png", picture(GREY)))
     failure, request = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert failure["level"] == "error"
     assert "RuntimeError: bug" in failure["traceback"]
@@ -209,7 +210,7 @@ def test_a_failure_is_one_line_of_json_with_its_traceback(predictor, capsys):
 @pytest.mark.usefixtures("loggers")
 def test_without_a_format_there_is_no_line_for_a_request(predictor, capsys):
     configure(None)
-    create_app(predictor).test_client().get("/healthz")
+    create_app(LocalEngine(predictor)).test_client().get("/healthz")
     assert capsys.readouterr().err == ""
 
 

@@ -7,25 +7,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from covidcxr.images import Grey
+from covidcxr.map_style import COLOURS, FAINT, FULL
 from covidcxr.predictor import ActivationMap
-
-COLOURS = (
-    (13, 8, 135),
-    (67, 3, 158),
-    (106, 0, 168),
-    (143, 13, 164),
-    (177, 42, 144),
-    (204, 71, 120),
-    (225, 100, 98),
-    (241, 131, 76),
-    (252, 166, 54),
-    (252, 206, 37),
-    (240, 249, 33),
-)
-"""Red, green, blue for 0, 0.1, ... 1: every tenth of the colour map "plasma" of S. van der Walt and N. Smith (2015,
-CC0). It grows lighter all the way from blue to yellow, also for people who lack the receptors for red or green."""
-FAINT, FULL = 0.15, 0.6
-"""Below FAINT nothing is drawn; from there the colour grows to its full opacity at FULL."""
 
 
 def overlay(grey: Grey, activation_map: ActivationMap, *, strength: float = 0.5, max_side: int = 1024) -> Image.Image:

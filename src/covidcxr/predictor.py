@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from mmap import ACCESS_READ, mmap
@@ -163,10 +164,10 @@ class Predictor:
         # Idle threads sleep: one that spins takes its core from decoding, and from imports while the model loads.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            # In one piece: file_digest() reads in hundreds, each of which waits for whatever other threads compute.
-            with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-                digest = hashlib.sha256(content).hexdigest()
-            session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            with ThreadPoolExecutor(1) as other_core:
+                hashing = other_core.submit(_sha256, path)
+                session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            digest = hashing.result()
         except Exception as error:  # onnxruntime has no common base of its exceptions
             raise ArtifactError(f"Expected a model file in ONNX format. Received {path}: {error}") from error
         artifact = Artifact.from_metadata(session.get_modelmeta().custom_metadata_map, str(path))
@@ -255,6 +256,12 @@ class Predictor:
             point.name: Call(threshold=point.threshold, positive=probabilities[Label.COVID] >= point.threshold)
             for point in self.artifact.operating_points
         }
+
+
+def _sha256(path: Path) -> str:
+    # In one piece: file_digest() reads in hundreds, each of which waits for whatever other threads compute.
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        return hashlib.sha256(content).hexdigest()
 
 
 def _unit_range(values: NDArray[np.float32]) -> NDArray[np.float32]:

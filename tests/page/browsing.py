@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from covidcxr.phantom import Opacity, radiograph
 from covidcxr.web.app import create_app
+from covidcxr.web.jobs import LocalEngine
 from covidcxr.web.pages import SAMPLES_URL
 from serving import hosting
 from uploads import dicom, picture
@@ -24,7 +25,7 @@ TEXT = ("<img src=x onerror=alert(1)>.txt", b"no picture")
 @contextmanager
 def serving(predictor, samples_url=""):
     """Serve the page; yields its address. The server fetches examples from ``samples_url`` only."""
-    app = create_app(predictor, max_upload_mb=4)
+    app = create_app(LocalEngine(predictor), max_upload_mb=4)
     app.config[SAMPLES_URL] = samples_url
     with hosting(app) as address:
         yield address

@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from covidcxr.errors import DownloadError
 from covidcxr.images import decode_image
 from covidcxr.web.app import create_app
+from covidcxr.web.jobs import LocalEngine
 from covidcxr.web.pages import SAMPLES_URL
 from covidcxr.web.samples import BASE, MAX_BYTES, SAMPLES, Gallery, Sample, draw
 from page.browsing import GREY, choose, serving, wait_done
@@ -105,7 +106,7 @@ def test_the_drawing_is_a_radiograph_of_nobody():
 
 
 def test_addresses_of_examples(predictor, collection):
-    app = create_app(predictor)
+    app = create_app(LocalEngine(predictor))
     app.config[SAMPLES_URL] = collection.url
     client = app.test_client()
     assert client.get("/samples/drawing").data == draw()
@@ -118,9 +119,9 @@ def test_addresses_of_examples(predictor, collection):
 
 
 def test_whoever_runs_the_server_can_keep_it_from_fetching(predictor, monkeypatch):
-    assert create_app(predictor).config[SAMPLES_URL] == BASE
+    assert create_app(LocalEngine(predictor)).config[SAMPLES_URL] == BASE
     monkeypatch.setenv("COVIDCXR_SAMPLES_URL", "")
-    answer = create_app(predictor).test_client().get("/samples").json
+    answer = create_app(LocalEngine(predictor)).test_client().get("/samples").json
     assert answer["reachable"] is False
     assert [sample["title"] for sample in answer["samples"]] == ["A drawing"]
 

@@ -11,6 +11,7 @@ from covidcxr.verdict import Audit, Finding, Verdict
 from covidcxr.web import pages
 from covidcxr.web.app import create_app
 from covidcxr.web.figures import PROTOCOLS, reports
+from covidcxr.web.jobs import LocalEngine
 
 
 class Anchors(HTMLParser):
@@ -31,7 +32,7 @@ class Anchors(HTMLParser):
 
 
 def read(predictor, address="/model"):
-    answer = create_app(predictor).test_client().get(address)
+    answer = create_app(LocalEngine(predictor)).test_client().get(address)
     assert answer.status_code == 200
     return answer.text
 

@@ -18,7 +18,7 @@ from covidcxr.batch.reading import File, files, ms_since
 from covidcxr.batch.storage import BatchError, join, whole, write
 from covidcxr.errors import ImageError
 from covidcxr.images import Grey, decode_image
-from covidcxr.memory import settled
+from covidcxr.memory import give_back_freed_memory, reuse_freed_blocks
 from covidcxr.predictor import Prediction, Predictor
 
 BATCH = 16
@@ -41,8 +41,10 @@ class Job:
 
     def predictor(self, *, threads: int) -> Predictor:
         """Load the model; see Predictor.load."""
-        with settled():
-            return Predictor.load(self.model, threads=threads) if self.model else Predictor.default(threads=threads)
+        reuse_freed_blocks()
+        predictor = Predictor.load(self.model, threads=threads) if self.model else Predictor.default(threads=threads)
+        give_back_freed_memory()
+        return predictor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,7 @@ TOKEN_VARIABLE = "COVIDCXR_TOKEN"
     default=1,
     show_default=True,
     type=click.IntRange(1, 64),
-    help="Processes; each loads the model and takes its share of the cores.",
+    help="Processes for requests, each with another one for the model on its share of the cores.",
 )
 @click.option(
     "--threads",
@@ -99,6 +99,9 @@ def command(
     from covidcxr.errors import require_extra
 
     require_extra("web", "flask", "gunicorn")
+    from covidcxr.web.engine_process import launch
+
+    channels = launch(model, workers=workers)  # first: the model loads while gunicorn and Flask are imported
     from covidcxr.web.logs import LogFormat
     from covidcxr.web.server import Settings, serve
 
@@ -122,7 +125,7 @@ def command(
         log_addresses=log_addresses,
         guard=_guard(token=token, rate_limit=rate_limit, origins=cors_origin, proxies=proxies),
     )
-    serve(settings, ready)
+    serve(settings, channels, ready)
 
 
 def _token(path: Path | None) -> str | None:
@@ -134,7 +137,7 @@ def _token(path: Path | None) -> str | None:
 def _guard(*, token: str | None, rate_limit: str | None, origins: tuple[str, ...], proxies: int) -> "Guard | None":
     """Check what a request must bring, before any process starts; None if it is nothing."""
     if not (token is not None or rate_limit or origins or proxies):
-        return None  # as most often: Flask is then imported where the model loads
+        return None  # as most often: Flask is then imported by the workers
     from covidcxr.web.guard import Guard
 
     try:

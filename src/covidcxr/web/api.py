@@ -1,34 +1,21 @@
 """The JSON interface, version 1: predictions, and what is known about the model that makes them."""
 
-import base64
-from dataclasses import asdict
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from flask import Blueprint, abort, jsonify, request
 from flask.typing import ResponseReturnValue
-from PIL import Image
 from werkzeug.datastructures import FileStorage
 
 from covidcxr import DISCLAIMER
 from covidcxr.errors import ImageError
-from covidcxr.images import Grey
-from covidcxr.web.patient import read_patient
+from covidcxr.web.engine import Engine
 from covidcxr.web.problems import problem
 from covidcxr.web.scorer import Scorer
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from covidcxr.predictor import ActivationMap, Predictor
 
 FIELD = "file"
 EXTRAS = ("activation_map", "lungs", "patient", "preview")
 """What ``include`` may ask for beyond the objects of ``predict --json``; covidcxr.web.openapi says what each is."""
-PREVIEW_SIDE = 1024
-"""Pixels, the longer side of a preview."""
-MAP_DIGITS = 4
 
 
 def create_api(scorer: Scorer, *, max_files: int) -> Blueprint:
@@ -53,24 +40,24 @@ def create_api(scorer: Scorer, *, max_files: int) -> Blueprint:
     @api.get("/model")
     def model() -> ResponseReturnValue:
         """Tell what is known about the model."""
-        return jsonify(model_object(scorer.predictor))
+        return jsonify(model_object(scorer.engine))
 
     return api
 
 
-def model_object(predictor: "Predictor") -> dict[str, Any]:
+def model_object(engine: Engine) -> dict[str, Any]:
     """Return what the model file says about itself, as JSON has it."""
-    artifact = predictor.artifact
+    artifact = engine.artifact
     names = ("name", "version", "created", "licence", "intended_use", "recipe", "data_hash", "temperature")
     return {
-        "model": predictor.model,
-        "card": {**{name: getattr(artifact, name) for name in names}, "disclaimer": DISCLAIMER},
-        "labels": list(artifact.labels),
-        "preprocessing": asdict(artifact.preprocessing),
-        "operating_points": [asdict(point) for point in artifact.operating_points],
-        "coverage": artifact.conformal.coverage if artifact.conformal else None,
-        "gate": [asdict(check) for check in artifact.gate],
-        "audit": {"verdict": artifact.audit.verdict, **asdict(artifact.audit)} if artifact.audit else None,
+        "model": engine.model,
+        "card": {**{name: artifact[name] for name in names}, "disclaimer": DISCLAIMER},
+        "labels": artifact["labels"],
+        "preprocessing": artifact["preprocessing"],
+        "operating_points": artifact["operating_points"],
+        "coverage": artifact["conformal"]["coverage"] if artifact["conformal"] else None,
+        "gate": artifact["gate"],
+        "audit": artifact["audit"],
     }
 
 
@@ -103,50 +90,6 @@ def _score(scorer: Scorer, upload: FileStorage, include: frozenset[str]) -> dict
     if not name:
         return {"path": name, "error": "Expected a file name. Received an empty one."}
     try:
-        grey, prediction = scorer.score_file(data, name)
+        return scorer.score(data, name, include)
     except ImageError as error:
         return {"path": name, "error": str(error)}
-    answer = prediction.to_dict(name)
-    if "activation_map" in include:
-        answer["activation_map"] = _map_object(prediction.activation_map)
-    if "lungs" in include:
-        answer["lungs"] = _lungs_object(prediction.activation_map)
-    if "patient" in include:
-        answer["patient"] = read_patient(data)
-    if "preview" in include:
-        answer["preview"] = preview(grey)
-    return answer
-
-
-def _map_object(activation_map: "ActivationMap | None") -> dict[str, Any] | None:
-    if activation_map is None:
-        return None
-    contrast = activation_map.contrast
-    return {
-        "values": _rows(activation_map.values),
-        "contrast": None if contrast is None else _rows(contrast),
-        "box": list(activation_map.box),
-    }
-
-
-def _lungs_object(activation_map: "ActivationMap | None") -> dict[str, Any] | None:
-    if activation_map is None or activation_map.lungs is None:
-        return None
-    return {"values": _rows(activation_map.lungs), "box": list(activation_map.box)}
-
-
-def _rows(values: "NDArray[np.float32]") -> list[list[float]]:
-    return [[round(value, MAP_DIGITS) for value in row] for row in values.tolist()]
-
-
-def preview(grey: Grey) -> str:
-    """Return an image, its longer side at most PREVIEW_SIDE pixels, as a data URL of a PNG.
-
-    Args:
-        grey: uint8, shape (height, width).
-    """
-    image = Image.fromarray(grey)
-    image.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.BICUBIC)
-    png = BytesIO()
-    image.save(png, "PNG", compress_level=1)  # level 6 takes four times as long and saves a fifth
-    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode("ascii")

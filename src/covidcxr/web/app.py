@@ -10,6 +10,7 @@ from covidcxr.web import access_log, problems
 from covidcxr.web.api import create_api
 from covidcxr.web.board import Board
 from covidcxr.web.docs import create_docs
+from covidcxr.web.engine import Engine
 from covidcxr.web.health import Readiness, create_health
 from covidcxr.web.inference import create_inference
 from covidcxr.web.metrics import Metrics
@@ -19,7 +20,6 @@ from covidcxr.web.rules import LazyRule
 from covidcxr.web.scorer import Scorer
 
 if TYPE_CHECKING:
-    from covidcxr.predictor import Predictor
     from covidcxr.web.guard import Guard
 
 FORM_FIELDS = 8
@@ -66,11 +66,10 @@ class CovidCxr(Flask):
 
 
 def create_app(
-    predictor: "Predictor",
+    engine: Engine,
     *,
     max_upload_mb: int = 64,
     max_files: int = 32,
-    parallel: int = 2,
     guard: "Guard | None" = None,
     log_addresses: bool = False,
     board: Board | None = None,
@@ -79,12 +78,10 @@ def create_app(
     """Make the WSGI application.
 
     Args:
-        predictor: The loaded model.
+        engine: Decodes and scores.
         max_upload_mb: Size of one whole request in MiB. A computed radiography plate of 4300 x 3600 pixels of 16 bits
             takes 30 as uncompressed DICOM.
         max_files: Images in one request.
-        parallel: Images decoded and scored at the same time in this process; further ones wait. Decoding a picture
-            takes many times its bytes in memory, so that this, and not the number of threads, sets the peak.
         guard: What a request must bring; None lets all pass.
         log_addresses: Whether the log names the clients' addresses.
         board: What the worker processes share; None where this is the only one.
@@ -93,23 +90,23 @@ def create_app(
     Raises:
         ValueError: A limit below 1.
     """
-    if min(max_upload_mb, max_files, parallel) < 1:
-        raise ValueError(f"Expected limits of at least 1. Received {max_upload_mb}, {max_files}, {parallel}.")
+    if min(max_upload_mb, max_files) < 1:
+        raise ValueError(f"Expected limits of at least 1. Received {max_upload_mb}, {max_files}.")
     app = CovidCxr(__name__)
     app.config["MAX_CONTENT_LENGTH"] = max_upload_mb * 2**20
     app.config["MAX_FORM_PARTS"] = max_files + FORM_FIELDS
     board = board or Board()
     metrics = Metrics(board, row)
-    scorer = Scorer(predictor, parallel=parallel, metrics=metrics)
-    readiness = Readiness(predictor, board)
+    scorer = Scorer(engine, metrics)
+    readiness = Readiness(engine, board)
     access_log.install(app, addresses=log_addresses)  # first: it gives each request its id
-    app.register_blueprint(create_pages(predictor, max_upload_mb=max_upload_mb))
+    app.register_blueprint(create_pages(engine, max_upload_mb=max_upload_mb))
     app.register_blueprint(create_reports(scorer))
     app.register_blueprint(create_api(scorer, max_files=max_files))
     app.register_blueprint(create_inference(scorer, readiness, max_images=max_files))
-    app.register_blueprint(create_health(predictor.model, readiness))
+    app.register_blueprint(create_health(engine.model, readiness))
     app.register_blueprint(create_docs())
-    metrics.install(app, predictor.model)  # after all routes
+    metrics.install(app, engine.model)  # after all routes
     if guard:
         from covidcxr.web.guard import install  # here: most servers have none
 

@@ -1,27 +1,20 @@
 """Whether this server lives, and whether it can predict: for whoever starts, stops and balances servers."""
 
 from threading import Lock
-from typing import TYPE_CHECKING
 
-import numpy as np
 from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from covidcxr.web.board import Board
+from covidcxr.web.engine import Engine
 from covidcxr.web.problems import problem
-
-if TYPE_CHECKING:
-    from covidcxr.predictor import Predictor
-
-PROBE_SIDE = 256
-"""Pixels of the image that readiness is tried on, a grey ramp: one for every value."""
 
 
 class Readiness:
     """Knows whether predictions are answered."""
 
-    def __init__(self, predictor: "Predictor", board: Board) -> None:
-        self._predictor = predictor
+    def __init__(self, engine: Engine, board: Board) -> None:
+        self._engine = engine
         self._board = board
         self._predicts = False
         self._lock = Lock()
@@ -35,9 +28,8 @@ class Readiness:
         return None if self._predicts else "Expected a prediction. Received a failure of the model."
 
     def _try(self) -> bool:
-        ramp = np.broadcast_to(np.arange(PROBE_SIDE, dtype=np.uint8), (PROBE_SIDE, PROBE_SIDE))
         try:
-            self._predictor.predict(np.ascontiguousarray(ramp))
+            self._engine.call("probe")
         except Exception:  # whatever it is, it is no prediction
             return False
         return True

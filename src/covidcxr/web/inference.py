@@ -6,7 +6,7 @@ two inputs, INPUTS; the answer is made by the same predictor as all other predic
 repositories, statistics, several versions of a model, compressed bodies.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,13 @@ from flask.typing import ResponseReturnValue
 
 from covidcxr import __version__
 from covidcxr.errors import ImageError
+from covidcxr.web.engine import Engine
 from covidcxr.web.health import Readiness
 from covidcxr.web.problems import problem
 from covidcxr.web.scorer import Scorer
 
 if TYPE_CHECKING:
-    from covidcxr.labels import Label
-    from covidcxr.predictor import Prediction, Predictor
-    from covidcxr.web.tensors import Image, InferenceRequest, Tensor
+    from covidcxr.web.tensors import InferenceRequest, Tensor
 
 MODEL = "covidcxr"
 """What the protocol calls the model; its version is the hash of the model file."""
@@ -38,7 +37,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 def create_inference(scorer: Scorer, readiness: Readiness, *, max_images: int) -> Blueprint:
     """Make the blueprint of the protocol; see covidcxr.web.app.create_app for the arguments."""
     inference = Blueprint("inference", __name__, url_prefix="/v2")
-    version = _version(scorer.predictor)
+    version = _version(scorer.engine)
     reading = Lock()  # JSON takes many times its bytes in memory, so one request at a time is read
 
     def check(name: str, asked: str | None) -> None:
@@ -71,7 +70,7 @@ def create_inference(scorer: Scorer, readiness: Readiness, *, max_images: int) -
     def metadata(name: str, asked: str | None = None) -> ResponseReturnValue:
         """Describe the model."""
         check(name, asked)
-        return jsonify(_metadata(scorer.predictor.artifact.labels, version))
+        return jsonify(_metadata(scorer.engine.artifact["labels"], version))
 
     @inference.post("/models/<name>/infer")
     @inference.post("/models/<name>/versions/<asked>/infer")
@@ -88,19 +87,21 @@ def create_inference(scorer: Scorer, readiness: Readiness, *, max_images: int) -
             abort(400, str(error))
         del body
         try:
-            predictions = [_score(scorer, image, index) for index, image in enumerate(asked_for.images)]
+            answers = [
+                scorer.score(image, f"image {index} of the request") for index, image in enumerate(asked_for.images)
+            ]
         except ImageError as error:
             abort(422, str(error))
-        return _answer(scorer.predictor, predictions, asked_for)
+        return _answer(scorer.engine, answers, asked_for)
 
     return inference
 
 
-def _version(predictor: "Predictor") -> str:
-    return predictor.model.partition("@")[2]
+def _version(engine: Engine) -> str:
+    return engine.model.partition("@")[2]
 
 
-def _metadata(labels: "Sequence[Label]", version: str) -> dict[str, Any]:
+def _metadata(labels: Sequence[str], version: str) -> dict[str, Any]:
     outputs = [
         {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(labels)]},
         {"name": "label", "datatype": "BYTES", "shape": [-1]},
@@ -116,37 +117,31 @@ def _metadata(labels: "Sequence[Label]", version: str) -> dict[str, Any]:
     }
 
 
-def _score(scorer: Scorer, image: "Image", index: int) -> "Prediction":
-    if isinstance(image, bytes):
-        return scorer.score_file(image, f"image {index} of the request")[1]
-    return scorer.score(image)
-
-
-def _tensors(predictions: "Sequence[Prediction]", labels: "Sequence[Label]") -> "dict[str, Tensor]":
+def _tensors(answers: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> "dict[str, Tensor]":
     """Return OUTPUTS, one row a prediction."""
     from covidcxr.web.tensors import Tensor
 
     return {
-        "probabilities": Tensor.of_numbers([[p.probabilities[label] for label in labels] for p in predictions]),
-        "label": Tensor.of_texts([p.label or "" for p in predictions]),
-        "flags": Tensor.of_texts([",".join(flag.code for flag in p.flags) for p in predictions]),
+        "probabilities": Tensor.of_numbers(
+            [[answer["probabilities"][label] for label in labels] for answer in answers]
+        ),
+        "label": Tensor.of_texts([item["label"] or "" for item in answers]),
+        "flags": Tensor.of_texts([",".join(flag["code"] for flag in item["flags"]) for item in answers]),
     }
 
 
-def _answer(
-    predictor: "Predictor", predictions: "Sequence[Prediction]", asked_for: "InferenceRequest"
-) -> ResponseReturnValue:
+def _answer(engine: Engine, answers: Sequence[Mapping[str, Any]], asked_for: "InferenceRequest") -> ResponseReturnValue:
     """Write the outputs that were asked for, as JSON or as bytes after it."""
     from covidcxr.web.tensors import write
 
-    labels = predictor.artifact.labels
+    labels = engine.artifact["labels"]
     answer = {
         "model_name": MODEL,
-        "model_version": _version(predictor),
+        "model_version": _version(engine),
         **({"id": asked_for.id} if asked_for.id is not None else {}),
-        "parameters": {"labels": ",".join(labels), "model": predictor.model},
+        "parameters": {"labels": ",".join(labels), "model": engine.model},
     }
-    tensors, outputs, rest = _tensors(predictions, labels), [], b""
+    tensors, outputs, rest = _tensors(answers, labels), [], b""
     for name, binary in asked_for.outputs.items():
         output, data = write(name, tensors[name], binary=binary)
         outputs.append(output)

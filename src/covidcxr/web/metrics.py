@@ -2,7 +2,7 @@
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,6 @@ from covidcxr.web.board import ROW, Board
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
-
-    from covidcxr.predictor import Prediction
 
 UNMATCHED = "unmatched"
 """The route of requests for an address that is not there."""
@@ -58,11 +56,11 @@ class Metrics:
         app.after_request(self._end)
         app.teardown_request(self._leave)
 
-    def predicted(self, prediction: "Prediction") -> None:
-        """Count a prediction by its label and its flags."""
-        self._add("predictions", prediction.label or DECLINED)
-        for flag in prediction.flags:
-            self._add("flags", flag.code)
+    def predicted(self, label: str | None, flags: Iterable[str]) -> None:
+        """Count a prediction by its label, None in abstentions, and the codes of its flags."""
+        self._add("predictions", label or DECLINED)
+        for code in flags:
+            self._add("flags", code)
 
     def refused(self) -> None:
         """Count a file that is no image."""

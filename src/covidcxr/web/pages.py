@@ -2,20 +2,19 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Blueprint, abort, current_app, render_template, url_for
 from flask.typing import ResponseReturnValue
 
 from covidcxr import DISCLAIMER, __version__
 from covidcxr.errors import DownloadError
+from covidcxr.map_style import COLOURS, FAINT, FULL
+from covidcxr.web.engine import Engine
 from covidcxr.web.figures import reports
 from covidcxr.web.reports import has_dicom
-from covidcxr.web.samples import BASE, DRAWN, Gallery, draw
+from covidcxr.web.samples import BASE, DRAWN, Gallery
 from covidcxr.web.wording import CLASS_NAMES, INTERVAL, VERDICTS
-
-if TYPE_CHECKING:
-    from covidcxr.predictor import Predictor
 
 AGAINST = {"below": (0, 114, 178), "above": (213, 94, 0)}
 """Red, green, blue of what speaks for another pneumonia, and for COVID-19 (Okabe and Ito 2008)."""
@@ -26,7 +25,7 @@ KEPT = "public, max-age=86400"
 """Cache-Control of the examples: they are the same for everybody."""
 
 
-def create_pages(predictor: "Predictor", *, max_upload_mb: int) -> Blueprint:
+def create_pages(engine: Engine, *, max_upload_mb: int) -> Blueprint:
     """Make the blueprint of the pages; see covidcxr.web.app.create_app for the arguments.
 
     ============================  ==========================================================================
@@ -49,8 +48,8 @@ def create_pages(predictor: "Predictor", *, max_upload_mb: int) -> Blueprint:
         return {
             "disclaimer": DISCLAIMER,
             "version": __version__,
-            "model": predictor.model,
-            "artifact": predictor.artifact,
+            "model": engine.model,
+            "artifact": engine.artifact,
             "class_names": CLASS_NAMES,
             "verdicts": VERDICTS,
             "interval_note": INTERVAL,
@@ -58,7 +57,7 @@ def create_pages(predictor: "Predictor", *, max_upload_mb: int) -> Blueprint:
 
     @pages.get("/")
     def page() -> str:
-        return render_template("index.html", max_upload_mb=max_upload_mb, **page_context(predictor))
+        return render_template("index.html", max_upload_mb=max_upload_mb, **page_context(engine))
 
     @pages.get("/model")
     def model() -> str:
@@ -73,7 +72,7 @@ def create_pages(predictor: "Predictor", *, max_upload_mb: int) -> Blueprint:
     @pages.get("/samples/<name>")
     def sample(name: str) -> ResponseReturnValue:
         if name == DRAWN:
-            return draw(), {"Content-Type": "image/png", "Cache-Control": KEPT}
+            return engine.call("drawing"), {"Content-Type": "image/png", "Cache-Control": KEPT}
         found = gallery()
         if found is None or name not in found.samples:
             abort(404)
@@ -86,16 +85,13 @@ def create_pages(predictor: "Predictor", *, max_upload_mb: int) -> Blueprint:
     return pages
 
 
-def page_context(predictor: "Predictor") -> dict[str, Any]:
+def page_context(engine: Engine) -> dict[str, Any]:
     """Return what index.html says of the model to its scripts."""
-    from covidcxr.heatmaps import COLOURS, FAINT, FULL  # here: it imports ONNX Runtime, which `serve` loads in workers
-
-    artifact = predictor.artifact
-    points = [point.name for point in artifact.operating_points]
+    points = [point["name"] for point in engine.artifact["operating_points"]]
     return {
         "has_dicom": has_dicom(),
         "map_style": {"colours": COLOURS, "faint": FAINT, "full": FULL, "against": AGAINST},
-        "columns": {"labels": artifact.labels, "points": points},
+        "columns": {"labels": engine.artifact["labels"], "points": points},
         "scripts": sorted(path.name for path in (Path(__file__).parent / "static").glob("*.js")),
     }
 

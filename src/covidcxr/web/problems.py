@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from covidcxr import DISCLAIMER
+from covidcxr.web.engine import EngineLostError
 from covidcxr.web.timeouts import current_watch
 
 MEDIA_TYPE = "application/problem+json"
@@ -22,6 +23,7 @@ DRAINED = 4
 def install(app: Flask) -> None:
     """Answer every error of an interface for programs with problem details, and addresses of no page with a page."""
     app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(EngineLostError, _engine_lost)
 
 
 def is_interface() -> bool:
@@ -62,6 +64,12 @@ def _http_error(error: HTTPException) -> ResponseReturnValue:
     for name, value in error.get_headers():  # such as Allow, Retry-After, WWW-Authenticate
         if name != "Content-Type":
             answer.headers[name] = value
+    return answer
+
+
+def _engine_lost(_: EngineLostError) -> Response:
+    answer = problem(503, "Expected a prediction. Received the end of the process that makes them; it is started anew.")
+    answer.headers["Retry-After"] = "1"
     return answer
 
 

@@ -1,49 +1,66 @@
-"""Uploaded bytes to predictions, for all interfaces: so many at a time, each of them counted.
+"""Uploaded bytes to answers, for all interfaces, each of them counted."""
 
-The threads that score are always the same few: what decoding and the network use for one image is then still in the
-cache, and in the C library's heap of that thread, for the next one, whichever request it comes from.
-"""
-
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from covidcxr.errors import ImageError
-from covidcxr.images import Grey, decode_image
+from covidcxr.web.engine import Engine
 from covidcxr.web.metrics import Metrics
 
 if TYPE_CHECKING:
-    from covidcxr.predictor import Prediction, Predictor
+    from covidcxr.images import Grey
+
+NOTHING: frozenset[str] = frozenset()
 
 
 class Scorer:
-    """A predictor that works on a few images at a time, whoever asks."""
+    """An engine whose predictions are counted.
 
-    def __init__(self, predictor: "Predictor", *, parallel: int, metrics: Metrics) -> None:
-        self.predictor = predictor
-        self._threads = ThreadPoolExecutor(parallel, "scorer")
+    Attributes:
+        engine: Decodes and scores.
+    """
+
+    def __init__(self, engine: Engine, metrics: Metrics) -> None:
+        self.engine = engine
         self._metrics = metrics
 
-    def score_file(self, data: bytes, name: str) -> "tuple[Grey, Prediction]":
-        """Decode and score the bytes of an image file.
+    def score(self, image: "bytes | Grey", name: str, include: Collection[str] = NOTHING) -> dict[str, Any]:
+        """Return the object about an image, see covidcxr.web.jobs.score.
 
         Raises:
-            ImageError: They are not a single image; the message calls it ``name``.
+            ImageError: The bytes are not a single image; the message calls it ``name``.
         """
-        return self._threads.submit(self._score_file, data, name).result()
+        answer: dict[str, Any] = self._call("score", image, name, include)
+        self._count(answer)
+        return answer
 
-    def score(self, grey: Grey) -> "Prediction":
-        """Score a decoded image: uint8, shape (height, width), as covidcxr.images makes it."""
-        return self._threads.submit(self._predict, grey).result()
+    def page(self, data: bytes, name: str, prevalence: float) -> bytes:
+        """Return a PDF about an image, see covidcxr.web.jobs.page.
 
-    def _score_file(self, data: bytes, name: str) -> "tuple[Grey, Prediction]":
+        Raises:
+            ImageError: The bytes are not a single image; the message calls it ``name``.
+        """
+        answer, page = self._call("page", data, name, prevalence)
+        self._count(answer)
+        return bytes(page)
+
+    def structured_report(self, data: bytes, name: str) -> bytes:
+        """Return a DICOM structured report about a DICOM image, see covidcxr.web.jobs.structured_report.
+
+        Raises:
+            ImageError: The bytes are not a single image; the message calls it ``name``.
+            ReportError: No report can be made about it.
+        """
+        answer, report = self._call("structured_report", data, name)
+        self._count(answer)
+        return bytes(report)
+
+    def _call(self, job: str, *arguments: Any) -> Any:  # noqa: ANN401 - each job has its own
         try:
-            grey = decode_image(data, name)
+            return self.engine.call(job, *arguments)
         except ImageError:
             self._metrics.refused()
             raise
-        return grey, self._predict(grey)
 
-    def _predict(self, grey: Grey) -> "Prediction":
-        prediction = self.predictor.predict(grey)
-        self._metrics.predicted(prediction)
-        return prediction
+    def _count(self, answer: Mapping[str, Any]) -> None:
+        self._metrics.predicted(answer["label"], [flag["code"] for flag in answer["flags"]])

@@ -1,17 +1,13 @@
-"""gunicorn, embedded: one listening socket, worker processes with threads, a model in each of them."""
+"""gunicorn, embedded: one listening socket, worker processes with threads, and for each a process with the model."""
 
 import codecs
-import gc
+import logging
 import os
 import signal
 import socket
-import sys
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +16,10 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import AppImportError
 from gunicorn.workers.gthread import ThreadWorker
 
-from covidcxr.cores import cores
 from covidcxr.errors import CovidCxrError
-from covidcxr.memory import settled
+from covidcxr.memory import collector_left_out, reuse_freed_blocks
 from covidcxr.web.board import Board
+from covidcxr.web.engine_process import RemoteEngine, launch
 from covidcxr.web.logs import LogFormat, configure
 from covidcxr.web.timeouts import Timed, Watchman
 
@@ -36,8 +32,6 @@ BACKLOG = 2048
 """Connections that may wait until a thread takes them; gunicorn's own default."""
 SHARED_MEMORY = "/dev/shm"
 """Where gunicorn keeps the heartbeat of its workers: no disk, which may be full, slow or read-only."""
-QUICK_TURNS = 1e-4
-"""Seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +42,7 @@ class Settings:
         host: Address or name of this machine to listen on.
         port: TCP port, 0 takes a free one.
         model: Model file, None takes the one that comes with the package.
-        workers: Processes, each with its own copy of the model.
+        workers: Processes for requests, each with another one for its copy of the model.
         threads: Requests that each process handles at a time.
         patience: Seconds that a request may take to arrive, or its answer to be taken, besides what its bytes take.
         drain: Seconds between SIGTERM and the end of the listening, while ``/readyz`` already says no.
@@ -69,11 +63,12 @@ class Settings:
     guard: "Guard | None"
 
 
-def serve(settings: Settings, ready: Callable[[str, str], None]) -> None:
+def serve(settings: Settings, channels: list[socket.socket], ready: Callable[[str, str], None]) -> None:
     """Serve until SIGTERM or Ctrl-C, which let requests under way finish; a second Ctrl-C does not.
 
     Args:
         settings: How to serve.
+        channels: To the engine of the first worker, from covidcxr.web.engine_process.launch.
         ready: Called once with the address and the name of the model as soon as predictions are answered.
 
     Raises:
@@ -82,7 +77,7 @@ def serve(settings: Settings, ready: Callable[[str, str], None]) -> None:
     """
     listener = listen(settings.host, settings.port)
     url = address(listener)
-    application = _Application(settings, listener.detach(), lambda model: ready(url, model))
+    application = _Application(settings, channels, listener.detach(), lambda model: ready(url, model))
     arbiter = _Arbiter(application, application.board, settings.drain)
     configure(settings.log_format)  # here: gunicorn has just set up its own logger, and the workers inherit it
     arbiter.run()
@@ -114,21 +109,10 @@ def address(listener: socket.socket) -> str:
     return f"http://[{host}]:{port}" if listener.family is socket.AF_INET6 else f"http://{host}:{port}"
 
 
-@contextmanager
-def quick_imports() -> Iterator[None]:
-    """Leave the garbage collector out, which finds nothing in what imports make, and let threads take turns quickly.
-
-    A thread that loads a model asks for the interpreter many times for a moment, and waits an interval each time.
-    """
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(QUICK_TURNS)
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
-        sys.setswitchinterval(interval)
+def _end() -> None:
+    """End this worker, whose engine is gone, once its requests are answered; the arbiter starts both anew."""
+    logging.getLogger("gunicorn.error").error("The process with the model ended. Starting another one.")
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 class _Worker(ThreadWorker):  # type: ignore[misc] # gunicorn has no types
@@ -147,6 +131,12 @@ class _Arbiter(Arbiter):  # type: ignore[misc] # gunicorn has no types
         self._drain = drain
         super().__init__(application)
 
+    def spawn_worker(self) -> Any:  # noqa: ANN401 - gunicorn has no types
+        """Fork a worker; only the parent comes back."""
+        number = super().spawn_worker()
+        self.app.close_channels()
+        return number
+
     def handle_term(self) -> None:
         """Say no to ``/readyz`` for a while before the listening ends: so long others may still send requests here."""
         self._board.stop()
@@ -160,8 +150,11 @@ class _Arbiter(Arbiter):  # type: ignore[misc] # gunicorn has no types
 
 
 class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no types
-    def __init__(self, settings: Settings, listener: int, ready: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, channels: list[socket.socket], listener: int, ready: Callable[[str], None]
+    ) -> None:
         self.patience = settings.patience
+        self._channels = channels
         self._settings = settings
         self._listener = listener
         self._ready = ready
@@ -177,7 +170,7 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
             "threads": self._settings.threads,
             "worker_class": _Worker,
             "loglevel": "warning",
-            "pre_fork": self._choose_row,
+            "pre_fork": self._prepare,
             "worker_tmp_dir": SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None,
             "post_worker_init": self._worker_started,
             "control_socket_disable": True,  # else a socket in the home directory, from gunicorn 25.1 on
@@ -187,33 +180,19 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
                 self.cfg.set(name, value)
 
     def load(self) -> "Flask":
-        """Load the model, in a worker, on one core while another imports Flask: they take about as long.
-
-        After the fork and not before: a session of ONNX Runtime that was made before does not hang, but its threads
-        stay behind in the parent, and every prediction takes as long as with one.
-        """
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here needs it, and its threads spin at their start
-        share = max(1, cores() // self._settings.workers)
-        with settled(), quick_imports(), ThreadPoolExecutor(1) as other_core:
-            from covidcxr.predictor import Predictor
-
-            path = self._settings.model
-            load = partial(Predictor.load, path) if path else Predictor.default
-            loading = other_core.submit(load, threads=share)
-            from PIL import Image
-
+        """Import Flask, in a worker, while the process with the model loads it: they take about as long."""
+        reuse_freed_blocks(heaps=1)  # its threads copy what arrives, one at a time
+        with collector_left_out():
             from covidcxr.web.app import create_app
 
-            Image.preinit()  # the decoders of common formats, else imported by the first request, as is this codec
-            codecs.lookup("idna")
-            try:
-                predictor = loading.result()
-            except CovidCxrError as error:
-                raise AppImportError(f"Error: {error}") from error
-        self._model = predictor.model
+            codecs.lookup("idna")  # else imported by the first request
+        try:
+            engine = RemoteEngine(self._channels, _end)
+        except CovidCxrError as error:
+            raise AppImportError(f"Error: {error}") from error
+        self._model = engine.model
         app = create_app(
-            predictor,
-            parallel=share,
+            engine,
             guard=self._settings.guard,
             log_addresses=self._settings.log_addresses,
             board=self.board,
@@ -222,8 +201,16 @@ class _Application(BaseApplication):  # type: ignore[misc] # gunicorn has no typ
         app.wsgi_app = Timed(app.wsgi_app, self._settings.patience)  # type: ignore[method-assign] # Flask's own way
         return app
 
-    def _choose_row(self, arbiter: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
-        """Give a worker that is about to be forked a row of the board that no other one writes."""
+    def close_channels(self) -> None:
+        """Leave the channels to the worker that was forked: its engine ends when nobody else holds them."""
+        for channel in self._channels:
+            channel.close()
+        self._channels = []
+
+    def _prepare(self, arbiter: Any, worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+        """Give a worker that is about to be forked an engine, and a row of the board that no other one writes."""
+        if not self._channels:
+            self._channels = launch(self._settings.model, workers=self._settings.workers)
         taken = {other.row for other in arbiter.WORKERS.values()}
         worker.row = self._row = next(row for row in range(self.board.rows) if row not in taken)
 
