@@ -64,7 +64,7 @@ BOXES = {
         x=640, y=190, width=260, columns=3, kind="file",
     ),
     "prediction": Box(
-        title="Prediction, without TensorFlow", modules=("predictor", "lung_masks", "heatmaps", "inputs"),
+        title="Prediction, without TensorFlow", modules=("predictor", "lung_masks", "heatmaps", "map_style", "inputs"),
         x=640, y=340, width=260, columns=2, kind="serving",
     ),
     "serving": Box(

@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from covidcxr.artifact import ACTIVATION_MAP, INPUT, LUNGS, PROBABILITIES, Artifact, OperatingPoint, PointName
+from covidcxr.artifact import ACTIVATION_MAP, INPUT, LUNGS, PROBABILITIES, Artifact, OperatingPoint
 from covidcxr.images import Preprocessing
-from covidcxr.labels import LABELS, Label
+from covidcxr.labels import LABELS, Label, PointName
 from covidcxr.manifest import Record, Split, View
 from covidcxr.phantom import Opacity, radiograph
 from covidcxr.predictor import Predictor

@@ -2,9 +2,9 @@ import json
 
 import pytest
 
-from covidcxr.artifact import METADATA_KEY, Artifact, PointName
+from covidcxr.artifact import METADATA_KEY, Artifact
 from covidcxr.errors import ArtifactError
-from covidcxr.labels import Label
+from covidcxr.labels import Label, PointName
 
 
 def test_metadata_round_trip(predictor):

@@ -6,7 +6,6 @@ import pytest
 from crepes import WrapClassifier
 from venn_abers import VennAbers
 
-from covidcxr.artifact import PointName
 from covidcxr.calibration import (
     COVERAGE,
     FEWEST,
@@ -20,6 +19,7 @@ from covidcxr.calibration import (
     tempered,
 )
 from covidcxr.conformal import Conformal
+from covidcxr.labels import PointName
 
 
 def softmax(logits):

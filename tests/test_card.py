@@ -7,13 +7,13 @@ import pytest
 from click.testing import CliRunner
 
 from conftest import small_recipe
-from covidcxr.artifact import Artifact, OperatingPoint, PointName
+from covidcxr.artifact import Artifact, OperatingPoint
 from covidcxr.card import PREVALENCE, PROTOCOLS, read_reports, render_card
 from covidcxr.cli import cli
 from covidcxr.conformal import Conformal
 from covidcxr.errors import ArtifactError
 from covidcxr.images import Preprocessing
-from covidcxr.labels import LABELS
+from covidcxr.labels import LABELS, PointName
 from covidcxr.predictor import Predictor
 from covidcxr.sources import SOURCES
 

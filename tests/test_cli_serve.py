@@ -53,12 +53,14 @@ def test_requests_under_way_are_answered_before_it_ends(model_file, tmp_path, en
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
-def test_workers_are_replaced_and_announced_once(model_file, tmp_path):
+@pytest.mark.parametrize("victim", [0, 1], ids=["engine", "web process"])
+def test_workers_are_replaced_with_their_engines_and_announced_once(model_file, tmp_path, victim):
     log = tmp_path / "log"
     with serving(model_file, log, "--workers", "2", "--threads", "2") as (process, host, port):
         workers = children(process.pid)
-        os.kill(workers[0], signal.SIGKILL)
-        wait_until(lambda: len(set(children(process.pid)) - set(workers[:1])) == 2)
+        assert len(workers) == 4  # an engine and its web process, twice
+        os.kill(workers[victim], signal.SIGKILL)
+        wait_until(lambda: len(now := children(process.pid)) == 4 and set(now) & set(workers) == set(workers[2:]))
         for _ in range(6):
             assert ask(host, port, "POST", API, multipart([("a.png", picture(GREY))]))[0] == 200
     assert log.read_text().count(DISCLAIMER) == 1

@@ -7,12 +7,12 @@ import pytest
 import tensorflow as tf
 
 from conftest import small_recipe
-from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES, PointName
+from covidcxr.artifact import ACTIVATION_MAP, INPUT, PROBABILITIES
 from covidcxr.calibration import calibrate, tempered
 from covidcxr.errors import ArtifactError
 from covidcxr.export import TOLERANCE, convert, export, parity, save_checked, serving_model
 from covidcxr.images import read_image
-from covidcxr.labels import LABELS, Label
+from covidcxr.labels import LABELS, Label, PointName
 from covidcxr.models import build
 from covidcxr.predictor import Predictor
 from covidcxr.training import VALIDATION, load_run, train

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 
-from covidcxr.artifact import PointName
 from covidcxr.errors import ArtifactError
 from covidcxr.flags import TEXTS, FlagCode
-from covidcxr.labels import Label
+from covidcxr.labels import Label, PointName
 from covidcxr.predictor import Predictor
 
 

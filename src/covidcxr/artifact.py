@@ -3,14 +3,13 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from typing import Any, Self
 
 from covidcxr.conformal import Conformal
 from covidcxr.errors import ArtifactError
 from covidcxr.gate import Check
 from covidcxr.images import Preprocessing
-from covidcxr.labels import Label
+from covidcxr.labels import Label, PointName
 from covidcxr.verdict import Audit
 
 METADATA_KEY = "covidcxr"
@@ -28,15 +27,6 @@ LUNGS = "lungs"
 that look for no lungs."""
 GATE = "gate"
 """Graph output: float32 (N, checks), a score for each of Artifact.gate; absent in models without a gate."""
-
-
-class PointName(StrEnum):
-    """The operating points that a model can have."""
-
-    SCREENING = "screening"
-    """Misses few: the largest threshold that finds at least 95 % of the validation images with COVID-19."""
-    BALANCED = "balanced"
-    """The largest sum of sensitivity and specificity (Youden 1950)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from venn_abers import VennAbers  # type: ignore[import-untyped]
 
-from covidcxr.artifact import OperatingPoint, PointName
+from covidcxr.artifact import OperatingPoint
 from covidcxr.conformal import Conformal
-from covidcxr.labels import LABELS, Label
+from covidcxr.labels import LABELS, Label, PointName
 from covidcxr.metrics import FloatArray, IntArray, estimate, sensitivity, specificity
 
 SEED = 0

@@ -1,4 +1,4 @@
-"""The closed set of classes, in the order in which every array and table holds them."""
+"""The closed sets of classes, in the order in which every array and table holds them, and of operating points."""
 
 from enum import StrEnum
 
@@ -13,3 +13,12 @@ class Label(StrEnum):
 
 
 LABELS: tuple[Label, ...] = tuple(Label)
+
+
+class PointName(StrEnum):
+    """The operating points that a model can have."""
+
+    SCREENING = "screening"
+    """Misses few: the largest threshold that finds at least 95 % of the validation images with COVID-19."""
+    BALANCED = "balanced"
+    """The largest sum of sensitivity and specificity (Youden 1950)."""

@@ -13,12 +13,12 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from covidcxr.artifact import ACTIVATION_MAP, EMBEDDING, GATE, INPUT, LUNGS, PROBABILITIES, Artifact, PointName
+from covidcxr.artifact import ACTIVATION_MAP, EMBEDDING, GATE, INPUT, LUNGS, PROBABILITIES, Artifact
 from covidcxr.errors import ArtifactError
 from covidcxr.flags import Flag, FlagCode
 from covidcxr.gate import pixel_flags, score_flags
 from covidcxr.images import Grey
-from covidcxr.labels import Label
+from covidcxr.labels import Label, PointName
 from covidcxr.verdict import Audit
 
 LUNG = 0.5

@@ -18,10 +18,9 @@ from covidcxr import DISCLAIMER
 from covidcxr.errors import ImageError
 
 if TYPE_CHECKING:
-    from covidcxr.artifact import PointName
     from covidcxr.images import Grey
     from covidcxr.inputs import Input
-    from covidcxr.labels import Label
+    from covidcxr.labels import Label, PointName
     from covidcxr.predictor import Prediction, Predictor
 
 BATCH = 8

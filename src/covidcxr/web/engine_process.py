@@ -64,7 +64,7 @@ class RemoteEngine:
 
     Args:
         channels: From launch(); waits until the model is loaded.
-        lost: Called when the process at the other end is found gone.
+        lost: Called, in a thread of its own, as soon as the process at the other end is gone.
 
     Attributes:
         model: Name and hash of the model file.
@@ -79,13 +79,13 @@ class RemoteEngine:
     artifact: Mapping[str, Any]
 
     def __init__(self, channels: Sequence[socket.socket], lost: Callable[[], None]) -> None:
-        self._lost = lost
         # The one used last comes first: its thread at the other end has what a picture takes in its cache and heap.
         self._free: LifoQueue[BufferedRWPair] = LifoQueue()
         files = [_file(channel) for channel in channels]
         self.model, self.artifact = self._outcome(files[0])
         for file in files:
             self._free.put(file)
+        Thread(target=self._watch, args=(channels[0], lost), name="engine watch", daemon=True).start()
 
     def call(self, job: str, *arguments: Any) -> Any:  # noqa: ANN401 - each job has its own
         """Do a job, see covidcxr.web.engine.Engine."""
@@ -95,13 +95,17 @@ class RemoteEngine:
         finally:
             self._free.put(file)
 
+    @staticmethod
+    def _watch(channel: socket.socket, lost: Callable[[], None]) -> None:
+        _wait_for_end(channel)
+        lost()
+
     def _outcome(self, file: BufferedRWPair, request: tuple[str, tuple[Any, ...]] | None = None) -> Any:  # noqa: ANN401
         try:
             if request is not None:
                 _send(file, request)
             kind, value = cast("Outcome", pickle.load(file))
         except (OSError, EOFError, pickle.UnpicklingError) as error:
-            self._lost()
             raise EngineLostError("Expected an answer of the process with the model. Received its end.") from error
         if kind == "raised":
             raise value
@@ -129,9 +133,7 @@ def _serve(channels: Sequence[socket.socket], model: "Path | None") -> None:
     give_back_freed_memory()  # while the web process makes its application
     for file in files:
         Thread(target=_work, args=(file, engine), daemon=True).start()
-    end = select.poll()
-    end.register(channels[0], 0)  # reports nothing but that the other end is closed, which also ends jobs that hang
-    end.poll()
+    _wait_for_end(channels[0])  # here, for it also ends jobs that hang
 
 
 def _load(model: "Path | None", parallel: int) -> "Engine":
@@ -174,6 +176,13 @@ def _send(file: BufferedRWPair, value: object) -> None:
 
 def _file(channel: socket.socket) -> BufferedRWPair:
     return channel.makefile("rwb")
+
+
+def _wait_for_end(channel: socket.socket) -> None:
+    """Wait until the other end of a channel is closed; take nothing out of it."""
+    end = select.poll()
+    end.register(channel, 0)  # what is always reported: that the other end is closed
+    end.poll()
 
 
 def _close_all_but(channels: Sequence[socket.socket]) -> None:

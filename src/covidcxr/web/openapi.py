@@ -13,9 +13,8 @@ from apispec_webframeworks.flask import FlaskPlugin
 from flask import Flask
 
 from covidcxr import DISCLAIMER, __version__
-from covidcxr.artifact import PointName
 from covidcxr.flags import FlagCode
-from covidcxr.labels import LABELS
+from covidcxr.labels import LABELS, PointName
 from covidcxr.verdict import Verdict
 from covidcxr.web import inference
 from covidcxr.web.access_log import HEADER, WELL_FORMED
