@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,17 @@ class Buggy:
 
     def call(self, job, *_):
         raise ZeroDivisionError(job)
+
+
+class Upload:
+    """Something that tells whether it is still there."""
+
+
+class Remembering:
+    model, artifact = "m@0", {}
+
+    def call(self, _, upload):
+        self.upload = weakref.ref(upload)
 
 
 @pytest.fixture
@@ -101,6 +113,12 @@ def test_errors_come_back_as_they_are_and_bugs_with_their_traceback(predictor, c
     assert there.call("score", picture(GREY), "a.png")["label"]  # the channel goes on
     with pytest.raises(RuntimeError, match="ZeroDivisionError: score"):
         connected(Buggy())[0].call("score", b"", "a.png")
+
+
+def test_nothing_of_an_upload_is_kept_after_the_answer(connected):
+    engine = Remembering()
+    connected(engine)[0].call("score", Upload())
+    assert engine.upload() is None
 
 
 def test_the_end_of_an_engine_is_noticed_without_a_request(connected):

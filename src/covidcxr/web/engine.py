@@ -1,7 +1,7 @@
 """What the web application needs of whoever decodes and scores: named here without any of what that takes.
 
 A process that talks to clients holds no picture as an array and no model. It imports neither NumPy nor Pillow nor ONNX
-Runtime, which would cost it a third of its start and of its memory.
+Runtime, which would cost it much of its start and of its memory.
 """
 
 from collections.abc import Mapping

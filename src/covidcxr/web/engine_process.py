@@ -1,9 +1,9 @@
 """The process that holds the model: the web process sends it jobs and knows neither arrays nor ONNX Runtime.
 
-A start is shorter by a sixth this way, for the model loads on one core while Flask is imported on another; and what
-kills a decoder of hostile bytes cuts no connection. A channel is a pair of sockets that carries one job at a time; a
-process has as many as it does jobs at the same time. It ends when the other end of its channels is closed, and a web
-process whose engine has ended is replaced together with it.
+A start is shorter this way, for the model loads on one core while Flask is imported on another; and what kills a
+decoder of hostile bytes cuts no connection. A channel is a pair of sockets that carries one job at a time; a process
+has as many as it does jobs at the same time. It ends when the other end of its channels is closed, and a web process
+whose engine has ended is replaced together with it.
 """
 
 import os
@@ -156,8 +156,7 @@ def _work(file: BufferedRWPair, engine: "Engine") -> None:
     """Do the jobs of one channel, one after the other; these threads are the same ones all the time."""
     with suppress(OSError, EOFError, pickle.UnpicklingError):
         while True:
-            job, arguments = pickle.load(file)
-            _send(file, _do(engine, job, arguments))
+            _send(file, _do(engine, *pickle.load(file)))  # in one line: no name holds on to an upload that is answered
 
 
 def _do(engine: "Engine", job: str, arguments: tuple[Any, ...]) -> Outcome:
