@@ -87,9 +87,7 @@ def create_inference(scorer: Scorer, readiness: Readiness, *, max_images: int) -
             abort(400, str(error))
         del body
         try:
-            answers = [
-                scorer.score(image, f"image {index} of the request") for index, image in enumerate(asked_for.images)
-            ]
+            answers = [scorer.score(image, f"image {n} of the request") for n, image in enumerate(asked_for.images)]
         except ImageError as error:
             abort(422, str(error))
         return _answer(scorer.engine, answers, asked_for)
@@ -122,9 +120,7 @@ def _tensors(answers: Sequence[Mapping[str, Any]], labels: Sequence[str]) -> "di
     from covidcxr.web.tensors import Tensor
 
     return {
-        "probabilities": Tensor.of_numbers(
-            [[answer["probabilities"][label] for label in labels] for answer in answers]
-        ),
+        "probabilities": Tensor.of_numbers([[item["probabilities"][label] for label in labels] for item in answers]),
         "label": Tensor.of_texts([item["label"] or "" for item in answers]),
         "flags": Tensor.of_texts([",".join(flag["code"] for flag in item["flags"]) for item in answers]),
     }
