@@ -22,6 +22,7 @@ from covidcxr.manifest import Split
 from covidcxr.predictor import Predictor
 from covidcxr.training import load_run, train
 from covidcxr.web.app import create_app
+from covidcxr.web.jobs import LocalEngine
 
 records = manifest()
 run, model = WORK / "classic", WORK / "classic.onnx"
@@ -70,7 +71,7 @@ if prediction.activation_map:
 # The server without a network in between; `covidcxr serve` puts the same application on a port.
 
 # %%
-client = create_app(shipped).test_client()
+client = create_app(LocalEngine(shipped)).test_client()
 upload = {"file": (io.BytesIO(record.path.read_bytes()), record.path.name)}
 response = client.post("/api/v1/predictions", data=upload)
 answer = response.get_json()
