@@ -68,7 +68,8 @@ if prediction.activation_map:
 # %% [markdown]
 # ## The interface
 #
-# The server without a network in between; `covidcxr serve` puts the same application on a port.
+# The server without a network in between; `covidcxr serve` puts the same application on a port, and the model into a
+# process of its own.
 
 # %%
 client = create_app(LocalEngine(shipped)).test_client()
