@@ -170,3 +170,26 @@ def test_no_engine_outlives_its_server(model_file, tmp_path, ending):
         while any(Path(f"/proc/{pid}").exists() for pid in started):
             assert time.monotonic() < end
             time.sleep(0.05)
+
+
+def test_an_engine_holds_nothing_open_but_its_channels(model_file, tmp_path):
+    """Not the listening socket above all, also not when it was forked from a server that runs."""
+    with serving(model_file, tmp_path / "log") as (process, host, port):
+        first, web = children(process.pid)
+        os.kill(web, signal.SIGKILL)
+        end = time.monotonic() + 20
+        while first in (now := children(process.pid)) or len(now) < 2:
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert ask(host, port, "POST", API, BODY)[0] == 200
+        second = now[0]
+        listening = sockets("/proc/net/tcp")
+        links = {str(file.readlink()) for file in Path(f"/proc/{second}/fd").iterdir()}
+    assert listening
+    assert not links & listening, links
+
+
+def sockets(table):
+    """Return the names of TCP sockets as links in /proc/PID/fd have them."""
+    rows = [line.split() for line in Path(table).read_text().splitlines()[1:]]
+    return {f"socket:[{row[9]}]" for row in rows}

@@ -15,6 +15,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from io import BufferedRWPair
+from pathlib import Path
 from queue import LifoQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -25,8 +26,6 @@ from covidcxr.memory import collector_left_out, give_back_freed_memory, reuse_fr
 from covidcxr.web.engine import EngineLostError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from covidcxr.web.engine import Engine
 
 Outcome = tuple[Literal["done", "raised", "failed"], Any]
@@ -36,7 +35,7 @@ _IGNORED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIG
 """Signals that stir web processes; what they began is still to be finished here."""
 
 
-def launch(model: "Path | None", *, workers: int) -> list[socket.socket]:
+def launch(model: Path | None, *, workers: int) -> list[socket.socket]:
     """Fork a process with a model. The caller must have no threads, and close what it gets when it does not need it.
 
     Args:
@@ -114,7 +113,7 @@ class RemoteEngine:
         return value
 
 
-def _serve(channels: Sequence[socket.socket], model: "Path | None") -> None:
+def _serve(channels: Sequence[socket.socket], model: Path | None) -> None:
     """Do jobs until the other end of the channels is closed."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -136,7 +135,7 @@ def _serve(channels: Sequence[socket.socket], model: "Path | None") -> None:
     _wait_for_end(channels[0])  # here, for it also ends jobs that hang
 
 
-def _load(model: "Path | None", parallel: int) -> "Engine":
+def _load(model: Path | None, parallel: int) -> "Engine":
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # nothing here needs it, and its threads spin at their start
     reuse_freed_blocks()
     with collector_left_out():
@@ -185,9 +184,10 @@ def _wait_for_end(channel: socket.socket) -> None:
 
 
 def _close_all_but(channels: Sequence[socket.socket]) -> None:
-    """Close what the parent had open besides input and output, such as the listening socket."""
-    last = 2
-    for number in sorted(channel.fileno() for channel in channels):
-        os.closerange(last + 1, number)
-        last = number
-    os.closerange(last + 1, os.sysconf("SC_OPEN_MAX"))
+    """Close what the parent had open besides input and output: the listening socket, and the near ends of the channels,
+    whose end would never be told while this process holds copies of them.
+    """
+    kept = {0, 1, 2, *(channel.fileno() for channel in channels)}
+    for number in {int(path.name) for path in Path("/dev/fd").iterdir()} - kept:
+        with suppress(OSError):  # what listed them
+            os.close(number)
