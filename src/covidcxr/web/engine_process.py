@@ -184,8 +184,9 @@ def _wait_for_end(channel: socket.socket) -> None:
 
 
 def _close_all_but(channels: Sequence[socket.socket]) -> None:
-    """Close what the parent had open besides input and output: the listening socket, and the near ends of the channels,
-    whose end would never be told while this process holds copies of them.
+    """Close what the parent had open besides input and output.
+
+    The listening socket, and the near ends of the channels: while this process holds copies, their end is never told.
     """
     kept = {0, 1, 2, *(channel.fileno() for channel in channels)}
     for number in {int(path.name) for path in Path("/dev/fd").iterdir()} - kept:
