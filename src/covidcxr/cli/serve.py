@@ -101,11 +101,11 @@ def command(
     require_extra("web", "flask", "gunicorn")
     from covidcxr.web.engine_process import launch
 
-    channels = launch(model, workers=workers)  # first: the model loads while gunicorn and Flask are imported
+    token = _token(token_file)
+    guard = _guard(token=token, rate_limit=rate_limit, origins=cors_origin, proxies=proxies)
+    channels = launch(model, workers=workers)  # now: the model loads while gunicorn and Flask are imported
     from covidcxr.web.logs import LogFormat
     from covidcxr.web.server import Settings, serve
-
-    token = _token(token_file)
 
     def ready(address: str, model_name: str) -> None:
         click.echo(f"Open {address} in a browser. Model: {model_name}. Ctrl-C stops the server.")
@@ -123,7 +123,7 @@ def command(
         drain=drain,
         log_format=LogFormat(log_format) if log_format else None,
         log_addresses=log_addresses,
-        guard=_guard(token=token, rate_limit=rate_limit, origins=cors_origin, proxies=proxies),
+        guard=guard,
     )
     serve(settings, channels, ready)
 
