@@ -34,14 +34,14 @@ from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian,
 from run import machine, summary
 from tqdm import tqdm
 
+from covidcxr._system import cores
 from covidcxr.batch.plan import PLAN, Plan, Settings, make_plan, parts_done
 from covidcxr.batch.pool import score_here
 from covidcxr.batch.scoring import Done, Job, Scorer
 from covidcxr.batch.sources import find
 from covidcxr.batch.summary import count
-from covidcxr.cores import cores
-from covidcxr.phantom import radiograph
-from covidcxr.predictor import Predictor
+from covidcxr.images.phantom import radiograph
+from covidcxr.prediction.predictor import Predictor
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "batch.json"
 FULL, SMALL = 1024, 128

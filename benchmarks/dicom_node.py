@@ -21,8 +21,8 @@ from run import HERE, SIDE, machine, summary
 from tqdm import tqdm
 
 from covidcxr import __version__
-from covidcxr.phantom import radiograph
-from covidcxr.predictor import Predictor
+from covidcxr.images.phantom import radiograph
+from covidcxr.prediction.predictor import Predictor
 
 sys.path.insert(0, str(HERE.parent / "tests"))
 from dicom.conftest import chest, save  # a package of the tests, found by the line above

@@ -19,9 +19,9 @@ from run import ENVIRONMENT, HERE, PYTHON, machine, picture, score, server, summ
 from tqdm import tqdm
 
 from covidcxr import __version__
-from covidcxr.cores import cores
-from covidcxr.images import decode_image
-from covidcxr.predictor import Predictor
+from covidcxr._system import cores
+from covidcxr.images.decode import decode_image
+from covidcxr.prediction.predictor import Predictor
 
 ROUNDS, SECONDS = 3, 8
 CLIENTS = (1, 8)

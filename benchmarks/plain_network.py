@@ -5,8 +5,8 @@ from pathlib import Path
 
 import onnx
 
-from covidcxr.export import convert, serving_model
-from covidcxr.models import build
+from covidcxr.training.export import convert, serving_model
+from covidcxr.training.networks import build
 
 SIZE = 224
 

@@ -26,8 +26,8 @@ import requests
 from PIL import Image
 from tqdm import tqdm
 
-from covidcxr.cores import cores
-from covidcxr.phantom import radiograph
+from covidcxr._system import cores
+from covidcxr.images.phantom import radiograph
 
 HERE = Path(__file__).parent
 PYTHON = sys.executable

@@ -27,12 +27,12 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from run import HERE, machine, picture
 from speed import MODEL, cores, flat_out, in_turn, milliseconds
 
-from covidcxr.artifact import EMBEDDING, INPUT
-from covidcxr.evaluation import as_json, discrimination
-from covidcxr.images import decode_image, read_image
-from covidcxr.manifest import Record, Split, read_manifest
-from covidcxr.predictor import Predictor
-from covidcxr.scoring import score
+from covidcxr.data.manifest import Record, Split, read_manifest
+from covidcxr.evaluation.protocols import as_json, discrimination
+from covidcxr.evaluation.scoring import score
+from covidcxr.images.decode import decode_image, read_image
+from covidcxr.prediction.artifact import EMBEDDING, INPUT
+from covidcxr.prediction.predictor import Predictor
 
 CALIBRATION = 200
 LAYERS = ["Conv", "Clip", "Relu", "Add", "Concat", "MaxPool"]
@@ -52,7 +52,7 @@ class Images(CalibrationDataReader):  # type: ignore[misc] # ONNX Runtime has no
 
 
 class OpenVino:
-    """The part of ONNX Runtime's session that covidcxr.predictor uses, by OpenVINO: a stream a core."""
+    """The part of ONNX Runtime's session that covidcxr.prediction.predictor uses, by OpenVINO: a stream a core."""
 
     def __init__(self, path: Path, precision: str) -> None:
         core = import_module("openvino").Core()

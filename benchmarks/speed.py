@@ -26,11 +26,11 @@ from run import ENVIRONMENT, HERE, PYTHON, machine, summary
 from tqdm import tqdm
 
 from batch import dicom
-from covidcxr.artifact import EMBEDDING, INPUT
-from covidcxr.cores import cores
-from covidcxr.images import decode_image
-from covidcxr.phantom import radiograph
-from covidcxr.predictor import AT_ONCE, Predictor
+from covidcxr._system import cores
+from covidcxr.images.decode import decode_image
+from covidcxr.images.phantom import radiograph
+from covidcxr.prediction.artifact import EMBEDDING, INPUT
+from covidcxr.prediction.predictor import AT_ONCE, Predictor
 
 MODEL = Path(str(files("covidcxr") / "assets" / "covidcxr.onnx"))
 SIDES = (1024, 3000)

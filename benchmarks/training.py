@@ -1,7 +1,7 @@
 """Images per second of the network alone and of the whole training pipeline around it: ``make bench-training``.
 
 Both take the same network in the last phase of the recipe ``finetuned``, since the head of ``default`` is computed.
-Alone: training steps on one batch that lies in memory. Pipeline: an epoch of covidcxr.training, from decoded images
+Alone: training steps on one batch that lies in memory. Pipeline: an epoch of covidcxr.training.fit, from decoded images
 through order, augmentation and tf.data to the network. The difference is what the pipeline costs. Writes
 benchmarks/training.json and the figures in the docs. Run on an otherwise idle machine.
 """
@@ -22,14 +22,14 @@ from PIL import Image
 from run import machine, summary
 from tqdm import tqdm
 
-from covidcxr.dataset import Batches
+from covidcxr._system import keep_freed_memory
+from covidcxr.data.manifest import Record, Split, View
+from covidcxr.images.phantom import radiograph
 from covidcxr.labels import LABELS
-from covidcxr.machine import compute_exactly
-from covidcxr.manifest import Record, Split, View
-from covidcxr.memory import keep_freed_memory
-from covidcxr.phantom import radiograph
-from covidcxr.recipe import Recipe, parse_recipe, recipe_text
-from covidcxr.training import compile_phase, make_batches, make_network, set_trainable
+from covidcxr.recipes.recipe import Recipe, parse_recipe, recipe_text
+from covidcxr.training.batches import Batches
+from covidcxr.training.devices import compute_exactly
+from covidcxr.training.fit import compile_phase, make_batches, make_network, set_trainable
 
 HERE = Path(__file__).parent
 RECIPE = "finetuned"

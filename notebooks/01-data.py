@@ -10,11 +10,11 @@ import pandas as pd
 from common import MANIFEST, manifest
 from IPython.display import display
 
-from covidcxr.collect import read_rejects
-from covidcxr.data_report import contact_sheet
-from covidcxr.duplicates import read_duplicates
-from covidcxr.images import read_image
-from covidcxr.sources import SOURCES
+from covidcxr.data.collect import read_rejects
+from covidcxr.data.duplicates import read_duplicates
+from covidcxr.data.report import contact_sheet
+from covidcxr.data.sources import SOURCES
+from covidcxr.images.decode import read_image
 
 records = manifest()
 print(len(records), "pictures of", len({record.patient_id for record in records}), "patients as published")

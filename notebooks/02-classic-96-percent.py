@@ -12,16 +12,16 @@ import pandas as pd
 from common import CLASSIC, WORK, manifest
 from IPython.display import Image, display
 
-from covidcxr import metrics
-from covidcxr.evaluation import PUBLISHED_P1
-from covidcxr.export import export
-from covidcxr.metrics import estimate
-from covidcxr.predictor import Predictor
-from covidcxr.recipe import parse_recipe
-from covidcxr.report import plots
-from covidcxr.scoring import score
-from covidcxr.selection import split_parts
-from covidcxr.training import train
+from covidcxr.evaluation import metrics
+from covidcxr.evaluation.metrics import estimate
+from covidcxr.evaluation.protocols import PUBLISHED_P1
+from covidcxr.evaluation.report import plots
+from covidcxr.evaluation.scoring import score
+from covidcxr.prediction.predictor import Predictor
+from covidcxr.recipes.recipe import parse_recipe
+from covidcxr.recipes.selection import split_parts
+from covidcxr.training.export import export
+from covidcxr.training.fit import train
 
 records = manifest()
 print(CLASSIC)

@@ -9,19 +9,19 @@ import numpy as np
 from common import CLASSIC, WORK, manifest
 from IPython.display import Image, Markdown, display
 
-from covidcxr import metrics
 from covidcxr.audit.context import make_context, stratified
 from covidcxr.audit.model import load_subject
 from covidcxr.audit.regions import lungs_erased
-from covidcxr.controls import source_oracle, thumbnail_classifier, thumbnails
-from covidcxr.export import export
-from covidcxr.manifest import GROWN_UP
-from covidcxr.metrics import estimate, mean_of
-from covidcxr.predictor import Predictor
-from covidcxr.recipe import parse_recipe
-from covidcxr.scoring import score
-from covidcxr.selection import split_parts
-from covidcxr.training import train
+from covidcxr.data.manifest import GROWN_UP
+from covidcxr.evaluation import metrics
+from covidcxr.evaluation.controls import source_oracle, thumbnail_classifier, thumbnails
+from covidcxr.evaluation.metrics import estimate, mean_of
+from covidcxr.evaluation.scoring import score
+from covidcxr.prediction.predictor import Predictor
+from covidcxr.recipes.recipe import parse_recipe
+from covidcxr.recipes.selection import split_parts
+from covidcxr.training.export import export
+from covidcxr.training.fit import train
 
 records = manifest()
 parts = split_parts(records, parse_recipe(CLASSIC, "classic"))

@@ -19,18 +19,19 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from covidcxr import metrics
-from covidcxr.controls import thumbnail_classifier, thumbnails
-from covidcxr.cross_source import joint_intervals
-from covidcxr.dataset import load_images
-from covidcxr.images import Preprocessing, read_image
+from covidcxr.data.manifest import Split
+from covidcxr.evaluation import metrics
+from covidcxr.evaluation.controls import thumbnail_classifier, thumbnails
+from covidcxr.evaluation.cross_source import joint_intervals
+from covidcxr.evaluation.leave_out import PAIRS, fold
+from covidcxr.evaluation.scoring import Scores
+from covidcxr.images.decode import read_image
+from covidcxr.images.preprocessing import Preprocessing
 from covidcxr.labels import Label
-from covidcxr.leave_out import PAIRS, fold
-from covidcxr.lung_masks import LungSegmenter, box
-from covidcxr.manifest import Split
-from covidcxr.models import build
-from covidcxr.robust_training import opaque_images
-from covidcxr.scoring import Scores
+from covidcxr.prediction.lungs import LungSegmenter, box
+from covidcxr.training.batches import load_images
+from covidcxr.training.networks import build
+from covidcxr.training.robust_features import opaque_images
 
 PER_CELL = 300
 """Pictures of one origin and class at most, so that no collection outweighs the others and the cells end soon."""

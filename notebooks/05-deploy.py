@@ -14,13 +14,13 @@ from IPython.display import display
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
-from covidcxr.dicom.results import results
-from covidcxr.export import export
-from covidcxr.heatmaps import overlay
-from covidcxr.images import decode_image, read_image
-from covidcxr.manifest import Split
-from covidcxr.predictor import Predictor
-from covidcxr.training import load_run, train
+from covidcxr.data.manifest import Split
+from covidcxr.dicom.results.report import results
+from covidcxr.images.decode import decode_image, read_image
+from covidcxr.prediction.heatmap import overlay
+from covidcxr.prediction.predictor import Predictor
+from covidcxr.training.export import export
+from covidcxr.training.fit import load_run, train
 from covidcxr.web.app import create_app
 from covidcxr.web.jobs import LocalEngine
 

@@ -3,11 +3,11 @@
 import os
 from pathlib import Path
 
-from covidcxr.build import build
-from covidcxr.collect import find_collections, write_rejects
-from covidcxr.duplicates import write_duplicates
-from covidcxr.manifest import FRONTAL_VIEWS, Record, read_manifest, write_manifest
-from covidcxr.recipe import recipe_text
+from covidcxr.data.build import build
+from covidcxr.data.collect import find_collections, write_rejects
+from covidcxr.data.duplicates import write_duplicates
+from covidcxr.data.manifest import FRONTAL_VIEWS, Record, read_manifest, write_manifest
+from covidcxr.recipes.recipe import recipe_text
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("COVIDCXR_DATA", HERE.parents[1] / "shared" / "data")).resolve()

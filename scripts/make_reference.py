@@ -18,11 +18,11 @@ from tqdm import tqdm
 from covidcxr.batch.reference import SHIPPED
 from covidcxr.batch.run import Options, Watch, run
 from covidcxr.batch.scoring import Done
+from covidcxr.data.manifest import Record, read_manifest, write_table
 from covidcxr.errors import CovidCxrError, ManifestError
-from covidcxr.manifest import Record, read_manifest, write_table
-from covidcxr.predictor import Predictor
-from covidcxr.recipe import parse_recipe
-from covidcxr.selection import split_parts
+from covidcxr.prediction.predictor import Predictor
+from covidcxr.recipes.recipe import parse_recipe
+from covidcxr.recipes.selection import split_parts
 
 
 def training_images(records: list[Record], predictor: Predictor) -> list[Record]:

@@ -15,8 +15,8 @@ from make_reference import training_images, watched
 from tables import ROOT
 
 from covidcxr.batch.run import Options, run
-from covidcxr.manifest import Record, Split, read_manifest, write_table
-from covidcxr.predictor import Predictor
+from covidcxr.data.manifest import Record, Split, read_manifest, write_table
+from covidcxr.prediction.predictor import Predictor
 
 RESULTS = ROOT / "docs" / "results" / "drift.json"
 FEWEST = 50

@@ -18,8 +18,8 @@ from PIL import Image
 from playwright.sync_api import expect, sync_playwright
 from werkzeug.serving import make_server
 
-from covidcxr.phantom import Opacity, radiograph
-from covidcxr.predictor import Predictor
+from covidcxr.images.phantom import Opacity, radiograph
+from covidcxr.prediction.predictor import Predictor
 from covidcxr.web.app import create_app
 from covidcxr.web.jobs import LocalEngine
 

@@ -8,7 +8,7 @@ from study_pictures import SMALLER
 
 BASELINE_C = 0.003
 LATE = ("stage4", "stage5", "stage6")
-"""The layers of covidcxr.models.lung_pooled."""
+"""The layers of covidcxr.training.networks.lung_pooled."""
 RECIPE = robust(within=1, opacities=10, contrast=0.5)
 """As recipes/default.toml has it."""
 

@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from covidcxr.duplicates import DuplicatePair, Fingerprint, find_duplicates, fingerprint, read_duplicates
-from covidcxr.images import Grey, read_image
-from covidcxr.manifest import Record, read_manifest
+from covidcxr.data.duplicates import DuplicatePair, Fingerprint, find_duplicates, fingerprint, read_duplicates
+from covidcxr.data.manifest import Record, read_manifest
+from covidcxr.images.decode import read_image
+from covidcxr.images.grey import Grey
 
 DOCS = Path(__file__).parents[1] / "docs"
 VERDICTS = DOCS / "results" / "duplicate_pairs.csv"

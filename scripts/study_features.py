@@ -19,14 +19,15 @@ from study_network import Values, extract, load
 from study_pictures import VARIANTS
 from tqdm import tqdm
 
-from covidcxr import __version__, metrics
-from covidcxr.cross_source import joint_intervals
+from covidcxr import __version__
+from covidcxr.data.manifest import Record, Split, data_hash, read_manifest
+from covidcxr.evaluation import metrics
+from covidcxr.evaluation.cross_source import joint_intervals
+from covidcxr.evaluation.leave_out import PAIRS, fold
+from covidcxr.evaluation.metrics import FloatArray, IntArray
+from covidcxr.evaluation.scoring import Scores
 from covidcxr.labels import LABELS, Label
-from covidcxr.leave_out import PAIRS, fold
-from covidcxr.manifest import Record, Split, data_hash, read_manifest
-from covidcxr.metrics import FloatArray, IntArray
-from covidcxr.robust_head import COVID, NORMAL, features_of
-from covidcxr.scoring import Scores
+from covidcxr.training.robust_head import COVID, NORMAL, features_of
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "experiments.json"
 SEED = 0

@@ -1,4 +1,4 @@
-"""Linear heads for study_features.py, from plain to fitted; those of the recipe are in covidcxr.robust_head."""
+"""Linear heads for study_features.py, from plain to fitted (the recipe's: covidcxr.training.robust_head)."""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from covidcxr.metrics import FloatArray
-from covidcxr.recipe import RobustHead
-from covidcxr.robust_head import COVID, LEAST, NORMAL, TINY, Features, fit_head
+from covidcxr.evaluation.metrics import FloatArray
+from covidcxr.recipes.recipe import RobustHead
+from covidcxr.training.robust_head import COVID, LEAST, NORMAL, TINY, Features, fit_head
 
 Head = tuple[FloatArray, FloatArray]
 """Kernel (d, k) and bias (k,): k = 3 scores of the classes before softmax, or k = 1 of COVID-19 against normal."""
@@ -92,7 +92,7 @@ def discriminant(ridge: float, *, origins: float = 0.0, styles: float = 0.0) -> 
 
 
 def robust(*, within: float = 0.0, opacities: float = 0.0, contrast: float = 0.0) -> Fit:
-    """Return the head of the recipe ``default`` with other weights; see covidcxr.recipe.RobustHead."""
+    """Return the head of the recipe ``default`` with other weights; see covidcxr.recipes.recipe.RobustHead."""
     settings = RobustHead(within=within, opacities=opacities, contrast=contrast, inverse_regularisation=0.01)
 
     def fit(features: Features) -> Head:

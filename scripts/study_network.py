@@ -13,12 +13,12 @@ from PIL import Image, ImageOps
 from study_pictures import Variant, pictures
 from tqdm import tqdm
 
-from covidcxr.artifact import INPUT
-from covidcxr.export import convert
-from covidcxr.lung_masks import LungSegmenter
-from covidcxr.manifest import Record
-from covidcxr.models.efficientnet_lite import load_backbone
-from covidcxr.models.lung_pooled import STAGES, lung_pooled
+from covidcxr.data.manifest import Record
+from covidcxr.prediction.artifact import INPUT
+from covidcxr.prediction.lungs import LungSegmenter
+from covidcxr.training.export import convert
+from covidcxr.training.networks.efficientnet_lite import load_backbone
+from covidcxr.training.networks.lung_pooled import STAGES, lung_pooled
 
 Values = NDArray[np.float32]
 Pool = Callable[[Values, Values], Values]

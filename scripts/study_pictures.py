@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter, ImageOps
 
-from covidcxr.images import Grey, Preprocessing, read_image
-from covidcxr.lung_masks import LungSegmenter, box
-from covidcxr.manifest import Record
-from covidcxr.opacities import Field, with_opacities
+from covidcxr.data.manifest import Record
+from covidcxr.images.decode import read_image
+from covidcxr.images.grey import Grey
+from covidcxr.images.preprocessing import Preprocessing
+from covidcxr.prediction.lungs import LungSegmenter, box
+from covidcxr.training.opacities import Field, with_opacities
 
 Change = Callable[[Grey, Field, np.random.Generator], Grey]
-"""``change(grey, lungs, rng)``: the lungs as probabilities, see covidcxr.opacities.with_opacities."""
+"""``change(grey, lungs, rng)``: the lungs as probabilities, see covidcxr.training.opacities.with_opacities."""
 
 SEED = 0
 SIZE = 224

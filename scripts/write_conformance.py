@@ -11,9 +11,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 from pydicom.uid import ComputedRadiographyImageStorage
 
-from covidcxr.dicom import codes
 from covidcxr.dicom.deidentify import METHODS
-from covidcxr.dicom.eligibility import (
+from covidcxr.dicom.node.eligibility import (
     CAPTURED_MODALITIES,
     CHEST_WORDS,
     FRONTAL,
@@ -22,13 +21,14 @@ from covidcxr.dicom.eligibility import (
     SOP_CLASSES,
     Reason,
 )
-from covidcxr.dicom.header import IDENTITY, OPTIONAL, PATIENT_AND_STUDY
-from covidcxr.dicom.node import LARGEST_PDU, NETWORK_TIMEOUT_S, SILENCE_S, STATUSES, TRANSFER_SYNTAXES, Limits
-from covidcxr.dicom.peer import RESULT_CLASSES, RESULT_SYNTAXES, TIMEOUT_S
-from covidcxr.dicom.queue import LONGEST_PAUSE_S
-from covidcxr.dicom.results import results
+from covidcxr.dicom.node.peer import RESULT_CLASSES, RESULT_SYNTAXES, TIMEOUT_S
+from covidcxr.dicom.node.queue import LONGEST_PAUSE_S
+from covidcxr.dicom.node.server import LARGEST_PDU, NETWORK_TIMEOUT_S, SILENCE_S, STATUSES, TRANSFER_SYNTAXES, Limits
+from covidcxr.dicom.results import codes
+from covidcxr.dicom.results.header import IDENTITY, OPTIONAL, PATIENT_AND_STUDY
+from covidcxr.dicom.results.report import results
 from covidcxr.labels import LABELS
-from covidcxr.predictor import ActivationMap, Prediction
+from covidcxr.prediction.predictor import ActivationMap, Prediction
 
 PAGE = Path(__file__).parents[1] / "docs" / "conformance.md"
 BLOCK = re.compile(r"(<!-- conformance: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -16,12 +16,12 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
-from covidcxr.artifact import ACTIVATION_MAP, INPUT, LUNGS, PROBABILITIES, Artifact, OperatingPoint
-from covidcxr.images import Preprocessing
+from covidcxr.data.manifest import Record, Split, View
+from covidcxr.images.phantom import Opacity, radiograph
+from covidcxr.images.preprocessing import Preprocessing
 from covidcxr.labels import LABELS, Label, PointName
-from covidcxr.manifest import Record, Split, View
-from covidcxr.phantom import Opacity, radiograph
-from covidcxr.predictor import Predictor
+from covidcxr.prediction.artifact import ACTIVATION_MAP, INPUT, LUNGS, PROBABILITIES, Artifact, OperatingPoint
+from covidcxr.prediction.predictor import Predictor
 
 BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 

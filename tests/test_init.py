@@ -6,7 +6,7 @@ import pytest
 
 SCORE = """
 import sys
-import covidcxr.predictor, os
+import covidcxr.prediction.predictor, os
 assert "onnxruntime" in sys.modules
 print(os.environ["ORT_DISABLE_TELEMETRY"])
 """

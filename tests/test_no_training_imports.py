@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from covidcxr.phantom import radiograph
+from covidcxr.images.phantom import radiograph
 
 TRAINING = ("tensorflow", "keras", "pandas", "scipy", "sklearn", "matplotlib")
 """Never loaded where predictions are made: the serving install has none of them."""
@@ -20,8 +20,9 @@ except SystemExit as end:
     assert not end.code, end.code
 """
 IMPORTS = """
-import covidcxr.cli.predict, covidcxr.cli.serve, covidcxr.dicom_pixels, covidcxr.heatmaps, covidcxr.predictor
-import covidcxr.lung_masks, covidcxr.web, covidcxr.web.app, covidcxr.web.server
+import covidcxr.cli.predict, covidcxr.cli.serve, covidcxr.images.dicom, covidcxr.prediction.heatmap
+import covidcxr.prediction.predictor
+import covidcxr.prediction.lungs, covidcxr.web, covidcxr.web.app, covidcxr.web.server
 """
 
 

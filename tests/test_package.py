@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from covidcxr import __version__
-from covidcxr.phantom import radiograph
+from covidcxr.images.phantom import radiograph
 
 ROOT = Path(__file__).parents[1]
 EPOCH = 1_767_225_600

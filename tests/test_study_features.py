@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from covidcxr.phantom import radiograph
-from covidcxr.robust_head import COVID, LEAST, NORMAL, PNEUMONIA, Features
+from covidcxr.images.phantom import radiograph
+from covidcxr.training.robust_head import COVID, LEAST, NORMAL, PNEUMONIA, Features
 
 DISEASE, ORIGIN, STYLE, _ = np.eye(4)
 

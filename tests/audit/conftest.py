@@ -8,9 +8,9 @@ from PIL import Image
 
 from covidcxr.audit.context import make_context
 from covidcxr.audit.model import Outputs, Subject
+from covidcxr.data.manifest import View
+from covidcxr.images.phantom import Opacity, radiograph
 from covidcxr.labels import Label
-from covidcxr.manifest import View
-from covidcxr.phantom import Opacity, radiograph
 
 LABELS = (Label.NORMAL, Label.COVID)
 SIDE = 7
@@ -63,7 +63,7 @@ LUNGS_AT = 0.36
 @pytest.fixture(scope="session")
 def pictures(tmp_path_factory):
     """80 patients, half with COVID-19: opacities, and a bright corner as well; both collections hold both classes."""
-    from covidcxr.manifest import Record, Split
+    from covidcxr.data.manifest import Record, Split
 
     folder, rng, made = tmp_path_factory.mktemp("audit"), np.random.default_rng(1), []
     for number in range(80):

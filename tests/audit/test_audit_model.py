@@ -9,12 +9,12 @@ from covidcxr.audit.describe import Description, Input, Output, read_description
 from covidcxr.audit.model import load_subject, shuffled_keras, write_audit
 from covidcxr.audit.report import TESTS, audit_model
 from covidcxr.cli import cli
+from covidcxr.data.manifest import write_manifest
 from covidcxr.errors import ArtifactError
+from covidcxr.images.phantom import radiograph
 from covidcxr.labels import Label
-from covidcxr.manifest import write_manifest
-from covidcxr.phantom import radiograph
-from covidcxr.predictor import Predictor
-from covidcxr.verdict import Audit, Finding, Verdict
+from covidcxr.prediction.predictor import Predictor
+from covidcxr.prediction.verdict import Audit, Finding, Verdict
 
 GREYS = [radiograph(np.random.default_rng(seed), size=(96, 80)) for seed in range(3)]
 DESCRIPTION = """

@@ -6,10 +6,10 @@ import pytest
 from covidcxr.audit import changes, data, hidden, maps, regions
 from covidcxr.audit.context import Limits, make_context, stratified
 from covidcxr.audit.model import Outputs
+from covidcxr.data.manifest import Split
 from covidcxr.errors import ManifestError
-from covidcxr.manifest import Split
-from covidcxr.metrics import Estimate
-from covidcxr.verdict import Verdict
+from covidcxr.evaluation.metrics import Estimate
+from covidcxr.prediction.verdict import Verdict
 
 
 def verdict(result):

@@ -17,8 +17,8 @@ from PIL import Image
 
 from covidcxr.batch.plan import Settings
 from covidcxr.batch.scoring import Job
-from covidcxr.phantom import radiograph
-from dicom_objects import dicom, write
+from covidcxr.images.phantom import radiograph
+from support.dicom_objects import dicom, write
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from batch.conftest import many, rows
 from batch.test_run import wait_for_parts
 from covidcxr.batch.run import Options, run
 from covidcxr.batch.storage import BatchError
-from ports import free_port
+from support.ports import free_port
 
 IMAGES = 1000
 STORE_BYTES = 80 * 2**20

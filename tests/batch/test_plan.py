@@ -5,7 +5,7 @@ import pytest
 
 from covidcxr.batch.plan import LARGEST, Plan, make_plan, part_name, parts_done
 from covidcxr.batch.storage import BatchError, names_in
-from covidcxr.inputs import Input
+from covidcxr.images.paths import Input
 
 
 def inputs(count):

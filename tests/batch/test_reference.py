@@ -16,10 +16,10 @@ from conftest import small_recipe, with_metadata
 from covidcxr.batch.drift import MOVED, Change
 from covidcxr.batch.reference import MISSING, SHIPPED, find_reference
 from covidcxr.batch.run import Options, run
+from covidcxr.data.manifest import Split, data_hash, write_manifest
 from covidcxr.errors import ManifestError
-from covidcxr.manifest import Split, data_hash, write_manifest
-from covidcxr.phantom import radiograph
-from covidcxr.predictor import Predictor
+from covidcxr.images.phantom import radiograph
+from covidcxr.prediction.predictor import Predictor
 
 
 @pytest.fixture

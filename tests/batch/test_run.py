@@ -24,7 +24,7 @@ from covidcxr.batch.run import LOCK, Options, run
 from covidcxr.batch.sources import find
 from covidcxr.batch.storage import BatchError, names_in, parquet, write
 from covidcxr.cli import cli
-from covidcxr.phantom import radiograph
+from covidcxr.images.phantom import radiograph
 
 
 def unwatched(plan, left, done):

@@ -16,10 +16,10 @@ from covidcxr.batch.reading import AHEAD, BLOCK, EARLY, files
 from covidcxr.batch.scoring import BATCH, Scorer, row_schema
 from covidcxr.batch.sources import find
 from covidcxr.batch.storage import BatchError, read
-from covidcxr.images import MAX_BYTES, decode_image, read_image
-from covidcxr.inputs import HEAD, Input
+from covidcxr.images.decode import MAX_BYTES, decode_image, read_image
+from covidcxr.images.paths import HEAD, Input
 from covidcxr.labels import LABELS
-from covidcxr.predictor import Predictor
+from covidcxr.prediction.predictor import Predictor
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import yaml
 from covidcxr import __version__
 from covidcxr.cli.serve import TOKEN_VARIABLE
 from covidcxr.cli.serve import command as serve
-from covidcxr.web.guard import OPEN
+from covidcxr.web.http.guard import OPEN
 from deploy import containers, dockerfile
 from deploy.tools import DEPLOY, request, score, wait_until_ready
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from covidcxr.phantom import radiograph
+from covidcxr.images.phantom import radiograph
 from deploy.tools import API, DEPLOY, need, wait_until_ready
-from ports import free_port
-from serving import children
-from uploads import MULTIPART, multipart, picture
+from support.ports import free_port
+from support.serving import children
+from support.uploads import MULTIPART, multipart, picture
 
 SITE = (DEPLOY / "nginx.conf").read_text()
 BODIES = Path("/dev/shm/covidcxr")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from covidcxr import DISCLAIMER
 from deploy.tools import PROJECT, score, wait_until_ready
-from ports import free_port
+from support.ports import free_port
 
 
 def test_it_answers_on_the_given_port_and_ends_with_sigterm(tmp_path):

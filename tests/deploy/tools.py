@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from covidcxr.phantom import radiograph
-from uploads import MULTIPART, multipart, picture
+from covidcxr.images.phantom import radiograph
+from support.uploads import MULTIPART, multipart, picture
 
 PROJECT = Path(__file__).parents[2]
 DEPLOY = PROJECT / "deploy"

@@ -15,8 +15,8 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from covidcxr.phantom import radiograph
-from dicom_objects import overridden
+from covidcxr.images.phantom import radiograph
+from support.dicom_objects import overridden
 
 NAME, PATIENT_ID = "Geheim^Gerda", "SECRET-4711"
 CHEST = radiograph(np.random.default_rng(0), size=(192, 160))

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from dicom.conftest import node, process, send, tool, wait_for
-from ports import free_port
+from support.ports import free_port
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "orthanc"
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 from pynetdicom import AE, evt
 
-from covidcxr.dicom.peer import RESULT_CLASSES
+from covidcxr.dicom.node.peer import RESULT_CLASSES
 from dicom.conftest import CHEST, chest, node, save, send, tool, wait_for
 from dicom.fuzz import TO_SCORE, fuzz
-from ports import free_port
+from support.ports import free_port
 
 KILLED_AT = (1 / 4, 2 / 3)
 """Shares of the images that the node has received when it is killed."""

@@ -2,7 +2,7 @@ import importlib.util
 import re
 from pathlib import Path
 
-from covidcxr.dicom.node import STATUSES, TRANSFER_SYNTAXES
+from covidcxr.dicom.node.server import STATUSES, TRANSFER_SYNTAXES
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "write_conformance.py"

@@ -146,7 +146,7 @@ def test_keys(tmp_path):
 
 
 def test_the_command_writes_copies_and_says_what_it_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr("covidcxr.dicom.logs.start", lambda: None)  # it silences libraries for the whole process
+    monkeypatch.setattr("covidcxr.dicom.node.logs.start", lambda: None)  # it silences libraries for the whole process
     source = tmp_path / "in"
     source.mkdir()
     before = [save(chest(number), source / f"{number}.dcm").read_bytes() for number in range(2)]

@@ -14,9 +14,9 @@ import pytest
 from pydicom.uid import CTImageStorage, DigitalXRayImageStorageForPresentation, SecondaryCaptureImageStorage
 from pynetdicom import AE
 
-from covidcxr.dicom.node import LARGEST_PDU, MISMATCH, NO_RESOURCES, STATUSES, SUCCESS, Limits, Node, Pace
-from covidcxr.dicom.peer import StorePeer
-from covidcxr.dicom.queue import Queue, State
+from covidcxr.dicom.node.peer import StorePeer
+from covidcxr.dicom.node.queue import Queue, State
+from covidcxr.dicom.node.server import LARGEST_PDU, MISMATCH, NO_RESOURCES, STATUSES, SUCCESS, Limits, Node, Pace
 from dicom.conftest import (
     CHEST,
     NAME,
@@ -33,7 +33,7 @@ from dicom.conftest import (
     wait_for,
 )
 from dicom.fuzz import request
-from ports import free_port
+from support.ports import free_port
 
 
 def pictures(folder, *datasets):
@@ -321,7 +321,7 @@ def test_what_cannot_be_written_is_not_acknowledged(tmp_path, monkeypatch, caplo
         raise OSError(f"no space left for {NAME}")
 
     with Queue(tmp_path, "brightness@0") as queue:
-        monkeypatch.setattr("covidcxr.dicom.queue.os.fsync", full)
+        monkeypatch.setattr("covidcxr.dicom.node.queue.os.fsync", full)
         assert answers_of(queue, chest()) == [NO_RESOURCES]
         assert not queue.knows(chest().SOPInstanceUID)
         assert waiting(tmp_path) == 0
@@ -355,8 +355,8 @@ def test_peers():
 def test_the_node_imports_nothing_of_training():
     forbidden = ["tensorflow", "keras", "onnx", "pandas", "scipy", "sklearn", "matplotlib", "pydantic"]
     code = (
-        "import sys, json; import covidcxr.dicom.service, covidcxr.dicom.peer, covidcxr.dicom.tls, "
-        "covidcxr.dicom.capture, covidcxr.dicom.presentation; "
+        "import sys, json; import covidcxr.dicom.node.service, covidcxr.dicom.node.peer, covidcxr.dicom.node.tls, "
+        "covidcxr.dicom.results.capture, covidcxr.dicom.results.presentation; "
         f"print(json.dumps([name for name in {forbidden} if name in sys.modules]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from covidcxr.dicom.queue import LONGEST_PAUSE_S, Queue, QueueError, State, pause_after
+from covidcxr.dicom.node.queue import LONGEST_PAUSE_S, Queue, QueueError, State, pause_after
 from dicom.conftest import chest
 
 MODEL = "brightness@0"
@@ -150,7 +150,7 @@ def test_only_the_owner_can_read_the_folders(tmp_path):
 KILLED = """
 import os, sys
 from pathlib import Path
-from covidcxr.dicom.queue import Queue
+from covidcxr.dicom.node.queue import Queue
 made = Queue(Path(sys.argv[1]), "brightness@0")
 name, count = sys.argv[2], int(sys.argv[3])
 real = getattr(os, name)

@@ -10,14 +10,14 @@ from pydicom.dataset import Dataset
 from pydicom.uid import DigitalXRayImageStorageForPresentation
 
 from covidcxr import DISCLAIMER
-from covidcxr.dicom.presentation import LEVELS, outlines
-from covidcxr.dicom.results import results, structured_report
+from covidcxr.dicom.results.presentation import LEVELS, outlines
+from covidcxr.dicom.results.report import results, structured_report
 from covidcxr.errors import ImageError
-from covidcxr.flags import Flag, FlagCode
-from covidcxr.images import decode_image
+from covidcxr.images.decode import decode_image
 from covidcxr.labels import Label
-from covidcxr.predictor import ActivationMap
-from covidcxr.verdict import Audit, Finding, Verdict
+from covidcxr.prediction.flags import Flag, FlagCode
+from covidcxr.prediction.predictor import ActivationMap
+from covidcxr.prediction.verdict import Audit, Finding, Verdict
 from dicom.conftest import CHEST, NAME, capture_of, chest, save, tool
 
 JAPANESE = "Yamada^Tarou=山田^太郎=やまだ^たろう"  # PS3.5 annex H

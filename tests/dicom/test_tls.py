@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from dicom.conftest import archive, chest, echo, node, save, send, tool, wait_for
-from ports import free_port
+from support.ports import free_port
 
 
 @pytest.fixture(scope="module")

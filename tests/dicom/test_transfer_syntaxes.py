@@ -11,9 +11,9 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEG2000, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit
 from pynetdicom import AE
 
-from covidcxr.dicom.node import SUCCESS, TRANSFER_SYNTAXES, Node
-from covidcxr.dicom.queue import Queue
-from covidcxr.images import decode_image, read_image
+from covidcxr.dicom.node.queue import Queue
+from covidcxr.dicom.node.server import SUCCESS, TRANSFER_SYNTAXES, Node
+from covidcxr.images.decode import decode_image, read_image
 from dicom.conftest import CHEST, capture_of, chest, save, tool
 
 DCMTK = {

@@ -10,12 +10,12 @@ import pytest
 from dicomweb_client.api import DICOMwebClient
 
 from covidcxr.cli.dicom import PASSWORD
-from covidcxr.dicom.queue import Queue, State
-from covidcxr.dicom.web import Search, TokenFile, WebPeer, client_of, find, pull
-from covidcxr.dicom.work import PeerError, Scorer, Sender
+from covidcxr.dicom.dicomweb import Search, TokenFile, WebPeer, client_of, find, pull
+from covidcxr.dicom.node.queue import Queue, State
+from covidcxr.dicom.node.work import PeerError, Scorer, Sender
 from dicom.conftest import NAME, PATIENT_ID, chest, save, send
 from dicom.orthanc import DEPLOY, orthanc
-from ports import free_port
+from support.ports import free_port
 
 
 @pytest.fixture

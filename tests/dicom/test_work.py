@@ -8,9 +8,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from covidcxr.dicom.queue import LONGEST_PAUSE_S, Queue, State
-from covidcxr.dicom.work import BATCH, MOST_TRIES, PeerError, Scorer, Sender, run
-from covidcxr.gate import SMALLEST_SIDE
+from covidcxr.dicom.node.queue import LONGEST_PAUSE_S, Queue, State
+from covidcxr.dicom.node.work import BATCH, MOST_TRIES, PeerError, Scorer, Sender, run
+from covidcxr.prediction.gate import SMALLEST_SIDE
 from dicom.conftest import CHEST, NAME, PATIENT_ID, chest
 
 FUZZED = int(os.environ.get("COVIDCXR_DICOM_FUZZED", "60"))
@@ -101,7 +101,7 @@ def test_an_image_that_ends_the_process_again_and_again_is_given_up(queue, predi
 
 def test_results_wait_for_a_peer_that_is_down_and_are_sent_once(queue, predictor, monkeypatch):
     now = 1e9
-    monkeypatch.setattr("covidcxr.dicom.work.time.time", lambda: now)
+    monkeypatch.setattr("covidcxr.dicom.node.work.time.time", lambda: now)
     archive = Archive()
     sender, scorer = Sender(queue, archive), Scorer(queue, predictor)
     for number in range(3):
@@ -128,7 +128,7 @@ def test_results_wait_for_a_peer_that_is_down_and_are_sent_once(queue, predictor
 
 def test_a_refused_result_comes_again_and_holds_nobody_up(queue, predictor, monkeypatch):
     now = 1e9
-    monkeypatch.setattr("covidcxr.dicom.work.time.time", lambda: now)
+    monkeypatch.setattr("covidcxr.dicom.node.work.time.time", lambda: now)
     archive = Archive()
     sender, scorer = Sender(queue, archive), Scorer(queue, predictor)
     for number in range(2):
@@ -156,7 +156,7 @@ def test_many_results_share_an_association(queue):
 
 
 def test_an_error_does_not_end_the_work(monkeypatch, caplog):
-    monkeypatch.setattr("covidcxr.dicom.work.AFTER_ERROR_S", 0.01)
+    monkeypatch.setattr("covidcxr.dicom.node.work.AFTER_ERROR_S", 0.01)
     stop, calls = threading.Event(), []
 
     def step():

@@ -22,4 +22,6 @@ def test_the_examples_in_docstrings_give_what_they_say(name):
 
 
 def test_there_are_examples():
-    assert {"covidcxr.predictor", "covidcxr.metrics", "covidcxr.phantom"} <= set(WITH_EXAMPLES)
+    assert {"covidcxr.prediction.predictor", "covidcxr.evaluation.metrics", "covidcxr.images.phantom"} <= set(
+        WITH_EXAMPLES
+    )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from covidcxr.sources import SOURCES
+from covidcxr.data.sources import SOURCES
 
 DOCS = Path(__file__).parents[2] / "docs"
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -31,7 +31,7 @@ def test_the_quick_start_runs(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_a_collection_a_network_and_a_test_of_the_audit_are_added_as_the_page_says(tmp_path, capsys, monkeypatch):
-    from covidcxr.models import ARCHITECTURES
+    from covidcxr.training.networks import ARCHITECTURES
 
     monkeypatch.setitem(SOURCES, "northtown", None)  # what the page adds is taken away afterwards
     monkeypatch.setitem(ARCHITECTURES, "three_layers", None)

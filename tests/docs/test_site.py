@@ -63,7 +63,13 @@ def site(tmp_path_factory):
 def test_the_site_is_whole_and_needs_no_other_host(site):
     pages = {path.relative_to(site): Page(path.read_text("utf-8")) for path in site.rglob("*.html")}
     assert len(pages) > 100
-    for name in ("index", "quickstart", "extending", "reference/covidcxr.predictor", "notebooks/03-break-it"):
+    for name in (
+        "index",
+        "quickstart",
+        "extending",
+        "reference/covidcxr.prediction.predictor",
+        "notebooks/03-break-it",
+    ):
         assert Path(f"{name}.html") in pages
     foreign = {link for page in pages.values() for link in page.fetched if urlsplit(link).netloc}
     assert not foreign
@@ -87,9 +93,9 @@ def test_the_site_is_whole_and_needs_no_other_host(site):
 
 @pytest.mark.slow
 def test_docstrings_and_signatures_are_on_the_pages(site):
-    text = (site / "reference" / "covidcxr.images.html").read_text("utf-8")
+    text = (site / "reference" / "covidcxr.images.preprocessing.html").read_text("utf-8")
     assert "How a grey image becomes a network input" in text
-    assert 'id="covidcxr.images.Preprocessing"' in text
+    assert 'id="covidcxr.images.preprocessing.Preprocessing"' in text
 
 
 @pytest.mark.slow

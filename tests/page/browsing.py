@@ -6,12 +6,12 @@ from contextlib import contextmanager
 import numpy as np
 from playwright.sync_api import expect
 
-from covidcxr.phantom import Opacity, radiograph
+from covidcxr.images.phantom import Opacity, radiograph
 from covidcxr.web.app import create_app
 from covidcxr.web.jobs import LocalEngine
-from covidcxr.web.pages import SAMPLES_URL
-from serving import hosting
-from uploads import dicom, picture
+from covidcxr.web.pages.pages import SAMPLES_URL
+from support.serving import hosting
+from support.uploads import dicom, picture
 
 GREY = radiograph(np.random.default_rng(0), size=(480, 400), opacities=[Opacity(x=0.3, y=0.5, radius=0.1)])
 NORMAL = ("normal.png", picture(GREY))

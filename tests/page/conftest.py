@@ -1,6 +1,6 @@
 import pytest
 
-from covidcxr.predictor import Predictor
+from covidcxr.prediction.predictor import Predictor
 from page.browsing import serving
 
 

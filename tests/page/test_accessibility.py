@@ -5,9 +5,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from conftest import with_metadata
-from covidcxr.conformal import Conformal
-from covidcxr.predictor import Predictor
-from covidcxr.verdict import Audit, Finding, Verdict
+from covidcxr.prediction.conformal import Conformal
+from covidcxr.prediction.predictor import Predictor
+from covidcxr.prediction.verdict import Audit, Finding, Verdict
 from page.browsing import BRIGHT, RADIOGRAPH, TEXT, choose, serving, wait_done
 
 pytestmark = pytest.mark.slow

@@ -8,10 +8,10 @@ import pytest
 from playwright.sync_api import expect
 
 from covidcxr.cli import cli
-from covidcxr.images import decode_image
+from covidcxr.images.decode import decode_image
 from page.browsing import BRIGHT, GREY, NORMAL, RADIOGRAPH, TEXT, choose, wait_done
-from pdf_text import text_of
-from uploads import dicom, picture
+from support.pdf_text import text_of
+from support.uploads import dicom, picture
 
 pytestmark = pytest.mark.slow
 FLAT = "flat.png"

@@ -7,13 +7,13 @@ import pytest
 from playwright.sync_api import expect
 
 from covidcxr.errors import DownloadError
-from covidcxr.images import decode_image
+from covidcxr.images.decode import decode_image
 from covidcxr.web.app import create_app
 from covidcxr.web.jobs import LocalEngine
-from covidcxr.web.pages import SAMPLES_URL
-from covidcxr.web.samples import BASE, MAX_BYTES, SAMPLES, Gallery, Sample, draw
+from covidcxr.web.pages.pages import SAMPLES_URL
+from covidcxr.web.pages.samples import BASE, MAX_BYTES, SAMPLES, Gallery, Sample, draw
 from page.browsing import GREY, choose, serving, wait_done
-from uploads import picture
+from support.uploads import picture
 
 PHOTO = picture(GREY, "JPEG")
 

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from page.browsing import BRIGHT, GREY, NORMAL, PATIENCE, RADIOGRAPH, TEXT, choose, drop, shown, transfer_of, wait_done
-from uploads import dicom
+from support.uploads import dicom
 
 pytestmark = pytest.mark.slow
 

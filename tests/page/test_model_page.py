@@ -4,14 +4,14 @@ from html.parser import HTMLParser
 import pytest
 
 from conftest import with_metadata
-from covidcxr.conformal import Conformal
-from covidcxr.predictor import Predictor
-from covidcxr.sources import SOURCES
-from covidcxr.verdict import Audit, Finding, Verdict
-from covidcxr.web import pages
+from covidcxr.data.sources import SOURCES
+from covidcxr.prediction.conformal import Conformal
+from covidcxr.prediction.predictor import Predictor
+from covidcxr.prediction.verdict import Audit, Finding, Verdict
 from covidcxr.web.app import create_app
-from covidcxr.web.figures import PROTOCOLS, reports
 from covidcxr.web.jobs import LocalEngine
+from covidcxr.web.pages import pages
+from covidcxr.web.pages.figures import PROTOCOLS, reports
 
 
 class Anchors(HTMLParser):

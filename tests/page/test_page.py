@@ -10,11 +10,11 @@ from playwright.sync_api import expect
 
 from conftest import with_metadata
 from covidcxr import DISCLAIMER
-from covidcxr.conformal import Conformal
-from covidcxr.flags import TEXTS, FlagCode
-from covidcxr.heatmaps import overlay
-from covidcxr.predictor import Predictor
-from covidcxr.verdict import Audit, Finding, Verdict
+from covidcxr.prediction.conformal import Conformal
+from covidcxr.prediction.flags import TEXTS, FlagCode
+from covidcxr.prediction.heatmap import overlay
+from covidcxr.prediction.predictor import Predictor
+from covidcxr.prediction.verdict import Audit, Finding, Verdict
 from page.browsing import (
     BRIGHT,
     GREY,
@@ -30,7 +30,7 @@ from page.browsing import (
     wait_done,
     without_map,
 )
-from uploads import picture
+from support.uploads import picture
 
 pytestmark = pytest.mark.slow
 

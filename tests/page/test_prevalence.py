@@ -5,9 +5,9 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from covidcxr.predictor import Predictor
+from covidcxr.prediction.predictor import Predictor
 from page.browsing import BRIGHT, GREY, NORMAL, choose, prevalence, serving, wait_done
-from uploads import picture
+from support.uploads import picture
 
 pytestmark = pytest.mark.slow
 

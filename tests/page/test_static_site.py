@@ -16,12 +16,12 @@ from playwright.sync_api import expect
 
 from covidcxr.cli import cli
 from covidcxr.errors import CovidCxrError
-from covidcxr.images import decode_image
-from covidcxr.phantom import Opacity, radiograph
-from covidcxr.predictor import Predictor
+from covidcxr.images.decode import decode_image
+from covidcxr.images.phantom import Opacity, radiograph
+from covidcxr.prediction.predictor import Predictor
 from covidcxr.web.static_site import RUNTIME, export_static
 from page.browsing import choose, wait_done
-from uploads import dicom, picture
+from support.uploads import dicom, picture
 
 pytestmark = pytest.mark.slow
 TOLERANCE = 1e-3

@@ -5,7 +5,7 @@ import pytest
 from playwright.sync_api import expect
 
 from page.browsing import BRIGHT, GREY, NORMAL, TEXT, choose, shown, switch, wait_done, without_map
-from uploads import picture
+from support.uploads import picture
 
 pytestmark = pytest.mark.slow
 

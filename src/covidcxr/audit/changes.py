@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from covidcxr.audit.context import Context, Limits, Result, finding, mean_of, stratified
 from covidcxr.audit.pictures import bars
-from covidcxr.images import Grey
+from covidcxr.images.grey import Grey
 
 MOVED = Limits(passes=0.05, fails=0.15)
 """Of a probability."""

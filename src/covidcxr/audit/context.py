@@ -11,16 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from covidcxr import metrics
 from covidcxr.audit.model import Outputs, Subject
+from covidcxr.data.manifest import Record, Split
 from covidcxr.errors import ManifestError
-from covidcxr.images import Grey, read_image
-from covidcxr.lung_masks import LungSegmenter
-from covidcxr.manifest import Record, Split
-from covidcxr.metrics import Estimate, FloatArray, IntArray, Metric, estimate
-from covidcxr.recipe import parse_recipe
-from covidcxr.selection import split_parts
-from covidcxr.verdict import Finding, Verdict
+from covidcxr.evaluation import metrics
+from covidcxr.evaluation.metrics import Estimate, FloatArray, IntArray, Metric, estimate
+from covidcxr.images.decode import read_image
+from covidcxr.images.grey import Grey
+from covidcxr.prediction.lungs import LungSegmenter
+from covidcxr.prediction.verdict import Finding, Verdict
+from covidcxr.recipes.recipe import parse_recipe
+from covidcxr.recipes.selection import split_parts
 
 LIMIT = 400
 """Most test images that are looked at."""

@@ -17,10 +17,10 @@ from covidcxr.audit.context import (
     stratified,
 )
 from covidcxr.audit.pictures import bars
-from covidcxr.controls import source_oracle as oracle_scores
-from covidcxr.controls import thumbnail_classifier, thumbnails
-from covidcxr.metrics import Estimate, FloatArray, IntArray, Metric
-from covidcxr.verdict import Finding
+from covidcxr.evaluation.controls import source_oracle as oracle_scores
+from covidcxr.evaluation.controls import thumbnail_classifier, thumbnails
+from covidcxr.evaluation.metrics import Estimate, FloatArray, IntArray, Metric
+from covidcxr.prediction.verdict import Finding
 
 ORACLE = Limits(passes=0.8, fails=0.95)
 THUMBNAIL = Limits(passes=0.5, fails=0.9)

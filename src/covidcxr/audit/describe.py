@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from covidcxr.errors import ArtifactError
-from covidcxr.images import Grey
+from covidcxr.images.grey import Grey
 from covidcxr.labels import Label
 
 

@@ -12,8 +12,8 @@ from sklearn.preprocessing import StandardScaler
 
 from covidcxr.audit.context import Context, Limits, Result, balanced_accuracy, column_auroc, finding, measured
 from covidcxr.audit.pictures import bars
-from covidcxr.manifest import CHILDRENS_ORIGIN, GROWN_UP, Record, View
-from covidcxr.metrics import Estimate, FloatArray, IntArray
+from covidcxr.data.manifest import CHILDRENS_ORIGIN, GROWN_UP, Record, View
+from covidcxr.evaluation.metrics import Estimate, FloatArray, IntArray
 
 SOURCE = Limits(passes=0.3, fails=0.7)
 """Of balanced accuracy from 0 at guessing to 1."""

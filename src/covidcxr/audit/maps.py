@@ -9,8 +9,8 @@ from scipy.stats import rankdata
 
 from covidcxr.audit.context import NO_MAP, Context, Limits, Result, finding, mean_of
 from covidcxr.audit.pictures import bars, curves
-from covidcxr.images import Grey
-from covidcxr.lung_masks import Box
+from covidcxr.images.grey import Grey
+from covidcxr.prediction.lungs import Box
 
 FAITHFUL = Limits(passes=0.02, fails=0.0)
 """Of a difference of probabilities."""

@@ -15,14 +15,14 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from covidcxr.artifact import ACTIVATION_MAP, EMBEDDING, METADATA_KEY, PROBABILITIES, Artifact
 from covidcxr.audit.describe import Description, read_description
 from covidcxr.errors import ArtifactError
-from covidcxr.images import Grey
+from covidcxr.images.grey import Grey
 from covidcxr.labels import Label
-from covidcxr.lung_masks import WHOLE, Box
-from covidcxr.predictor import Predictor
-from covidcxr.verdict import Audit
+from covidcxr.prediction.artifact import ACTIVATION_MAP, EMBEDDING, METADATA_KEY, PROBABILITIES, Artifact
+from covidcxr.prediction.lungs import WHOLE, Box
+from covidcxr.prediction.predictor import Predictor
+from covidcxr.prediction.verdict import Audit
 
 if TYPE_CHECKING:
     import keras
@@ -152,7 +152,7 @@ def _proto(path: Path) -> onnx.ModelProto:
 def _session(proto: onnx.ModelProto, name: str) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as in covidcxr.predictor
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as in covidcxr.prediction.predictor
     try:
         return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime has no common base of its exceptions
@@ -238,9 +238,9 @@ def _shuffled(proto: onnx.ModelProto, share: float) -> onnx.ModelProto:
 
 
 def _of_run(run: Path) -> Subject:
-    from covidcxr.export import serving_model
-    from covidcxr.run_folder import RECIPE
-    from covidcxr.training import load_run
+    from covidcxr.recipes.run_folder import RECIPE
+    from covidcxr.training.export import serving_model
+    from covidcxr.training.fit import load_run
 
     model, recipe = load_run(run)
     text = (run / RECIPE).read_text("utf-8")

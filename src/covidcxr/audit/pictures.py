@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from covidcxr.audit.context import Limits
-from covidcxr.images import Grey
-from covidcxr.metrics import Estimate
+from covidcxr.evaluation.metrics import Estimate
+from covidcxr.images.grey import Grey
 
 BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
 """Distinct for colour-blind readers (Okabe and Ito 2008)."""

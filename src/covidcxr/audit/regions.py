@@ -9,10 +9,10 @@ from PIL import Image, ImageFilter
 
 from covidcxr.audit.context import NO_MAP, Context, Limits, Result, column_auroc, finding, measured
 from covidcxr.audit.pictures import bars
-from covidcxr.images import Grey
-from covidcxr.lung_masks import Mask
-from covidcxr.metrics import Estimate, FloatArray, IntArray
-from covidcxr.verdict import Verdict
+from covidcxr.evaluation.metrics import Estimate, FloatArray, IntArray
+from covidcxr.images.grey import Grey
+from covidcxr.prediction.lungs import Mask
+from covidcxr.prediction.verdict import Verdict
 
 SHORTCUT = Limits(passes=0.65, fails=0.8)
 """Of an AUROC that should be 0.5."""

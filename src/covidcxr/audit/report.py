@@ -9,13 +9,14 @@ from typing import Any
 
 from tqdm import tqdm
 
-from covidcxr import __version__, metrics
+from covidcxr import __version__
+from covidcxr._templates import render_page
 from covidcxr.audit import changes, data, hidden, maps, regions
 from covidcxr.audit.context import Context, Result, Test, make_context, measured
 from covidcxr.audit.model import Subject
-from covidcxr.manifest import Record, data_hash
-from covidcxr.report import render_page
-from covidcxr.verdict import Audit, Verdict
+from covidcxr.data.manifest import Record, data_hash
+from covidcxr.evaluation import metrics
+from covidcxr.prediction.verdict import Audit, Verdict
 
 TESTS: tuple[Test, ...] = (
     data.source_oracle,
@@ -129,4 +130,4 @@ def as_json(report: Report) -> dict[str, Any]:
 def render(report: Report) -> str:
     """Render the report as one HTML page that needs no other file."""
     pictures = {result.test: result.picture for result in report.results if result.picture}
-    return render_page("audit.html", pictures, report=report)
+    return render_page("covidcxr.audit", "audit.html", pictures, report=report)

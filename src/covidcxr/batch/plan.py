@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from covidcxr.batch.sources import is_archive
 from covidcxr.batch.storage import BatchError, exists, join, names_in, parquet, whole
-from covidcxr.inputs import Input
+from covidcxr.images.paths import Input
 
 PLAN = "plan.parquet"
 METADATA = b"covidcxr"

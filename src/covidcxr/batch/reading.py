@@ -13,14 +13,15 @@ from typing import IO, TypeVar
 
 from covidcxr.batch.sources import is_archive, is_image_name
 from covidcxr.batch.storage import BatchError, opened, read
-from covidcxr.images import MAX_BYTES, is_dicom
-from covidcxr.inputs import HEAD, Input
+from covidcxr.images.decode import MAX_BYTES, is_dicom
+from covidcxr.images.paths import HEAD, Input
 
 Found = TypeVar("Found")
 AHEAD = 16
 """Files, or blocks of a tar file, in memory that nobody has taken yet, at most."""
 EARLY = MAX_BYTES // AHEAD
-"""Bytes of a file that are read ahead: a whole computed radiography plate (covidcxr.images.MAX_PIXELS), and of AHEAD
+"""Bytes of a file that are read ahead: a whole computed radiography plate (covidcxr.images.grey.MAX_PIXELS), and of
+AHEAD
 files no more than the largest one may have. What is longer is read when its turn comes."""
 BLOCK = 2**18
 """Bytes of a tar file that are read at a time: a store takes tens of milliseconds for each."""

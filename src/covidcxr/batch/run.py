@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from covidcxr.artifact import ACTIVATION_MAP
+from covidcxr._system import cores
 from covidcxr.batch.page import page
 from covidcxr.batch.plan import Plan, Settings, make_plan, parts_done
 from covidcxr.batch.pool import score_here
@@ -18,7 +18,7 @@ from covidcxr.batch.scoring import Done, Job
 from covidcxr.batch.sources import find
 from covidcxr.batch.storage import BatchError, is_remote, join, remove_partial, write
 from covidcxr.batch.summary import count, summarise
-from covidcxr.cores import cores
+from covidcxr.prediction.artifact import ACTIVATION_MAP
 
 PAGE = "summary.html"
 LOCK = ".lock"

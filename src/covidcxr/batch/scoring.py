@@ -12,14 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from covidcxr.artifact import Artifact
+from covidcxr._system import give_back_freed_memory, reuse_freed_blocks
 from covidcxr.batch.plan import Plan, part_name
 from covidcxr.batch.reading import File, files, ms_since
 from covidcxr.batch.storage import BatchError, join, whole, write
 from covidcxr.errors import ImageError
-from covidcxr.images import Grey, decode_image
-from covidcxr.memory import give_back_freed_memory, reuse_freed_blocks
-from covidcxr.predictor import Prediction, Predictor
+from covidcxr.images.decode import decode_image
+from covidcxr.images.grey import Grey
+from covidcxr.prediction.artifact import Artifact
+from covidcxr.prediction.predictor import Prediction, Predictor
 
 BATCH = 16
 """Images that are decoded before the network runs."""
@@ -124,7 +125,7 @@ class Scorer:
         folder = self._plan.settings.maps
         if folder is None or prediction.activation_map is None:
             return None
-        from covidcxr.heatmaps import overlay
+        from covidcxr.prediction.heatmap import overlay
 
         name = join(folder, f"{row['shard']:06}", f"{row['position']:06}.png")
         buffer = io.BytesIO()

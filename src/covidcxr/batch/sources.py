@@ -14,8 +14,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from covidcxr.batch.storage import BatchError, is_remote, locate, opened, parquet
-from covidcxr.images import SUFFIXES
-from covidcxr.inputs import Input, expand
+from covidcxr.images.decode import SUFFIXES
+from covidcxr.images.paths import Input, expand
 
 LISTS = (".csv", ".parquet")
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -75,7 +75,7 @@ def _lists_of(argument: str) -> list[str]:
     """Return the lists that a pattern on this machine matches, as ``*.csv`` does; else the argument itself."""
     if is_remote(argument) or not is_list(argument) or os.path.lexists(argument):
         return [argument]
-    return sorted(glob(argument, recursive=True)) or [argument]  # noqa: PTH207 - as covidcxr.inputs does it
+    return sorted(glob(argument, recursive=True)) or [argument]  # noqa: PTH207 - as covidcxr.images.paths does it
 
 
 def _nameable(item: Input) -> Input:

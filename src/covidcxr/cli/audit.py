@@ -32,7 +32,7 @@ def command(
     require_extra("train", "sklearn", "scipy", "matplotlib", "jinja2", "pydantic", "onnx")
     from covidcxr.audit.model import load_subject, write_audit
     from covidcxr.audit.report import audit_model, write_report
-    from covidcxr.manifest import read_manifest
+    from covidcxr.data.manifest import read_manifest
 
     subject = load_subject(model, describe)
     if write_into and subject.artifact is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from covidcxr import DISCLAIMER
-from covidcxr.cli.resuming import resumable
+from covidcxr.cli.options import resumable
 from covidcxr.errors import require_extra
 
 if TYPE_CHECKING:

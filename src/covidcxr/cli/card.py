@@ -20,8 +20,8 @@ from covidcxr.errors import require_extra
 def command(model: Path, reports: Path, out: Path) -> None:
     """Write the model card of a model file, from the file and its reports."""
     require_extra("train", "jinja2", "matplotlib", "pydantic", "scipy", "sklearn")
-    from covidcxr.card import PROTOCOLS, read_reports, render_card
-    from covidcxr.predictor import Predictor
+    from covidcxr.evaluation.card import PROTOCOLS, read_reports, render_card
+    from covidcxr.prediction.predictor import Predictor
 
     predictor, found = Predictor.load(model), read_reports(reports)
     out.write_text(render_card(predictor.artifact, predictor.model, found), "utf-8")

@@ -9,7 +9,7 @@ import click
 from covidcxr.errors import require_extra
 
 if TYPE_CHECKING:
-    from covidcxr.build import Build
+    from covidcxr.data.build import Build
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -31,8 +31,8 @@ def download(sources: tuple[str, ...], root: Path, github: str) -> None:
     again. Kaggle sets need the credentials of your own Kaggle account in ~/.kaggle/kaggle.json.
     """
     require_extra("train", "requests", "kagglehub")
-    from covidcxr.download import download as download_source
-    from covidcxr.sources import SOURCES
+    from covidcxr.data.download import download as download_source
+    from covidcxr.data.sources import SOURCES
 
     names = list(SOURCES) if "all" in sources else list(sources)
     unknown = [name for name in names if name not in SOURCES]
@@ -57,10 +57,10 @@ def build(root: Path, out: Path, views: str, seed: int) -> None:
     of pictures that show the same radiograph.
     """
     require_extra("train", "imagehash", "scipy", "sklearn")
-    from covidcxr.build import build as build_manifest
-    from covidcxr.collect import write_rejects
-    from covidcxr.duplicates import write_duplicates
-    from covidcxr.manifest import FRONTAL_VIEWS, View, write_manifest
+    from covidcxr.data.build import build as build_manifest
+    from covidcxr.data.collect import write_rejects
+    from covidcxr.data.duplicates import write_duplicates
+    from covidcxr.data.manifest import FRONTAL_VIEWS, View, write_manifest
 
     made = build_manifest(root, views={View.PA} if views == "pa" else FRONTAL_VIEWS, seed=seed)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def _print_summary(made: "Build", out: Path) -> None:
 def report(manifest: Path, out: Path, seed: int) -> None:
     """Describe a manifest: counts, what was left out, duplicates, a contact sheet per collection."""
     require_extra("train", "pandas", "jinja2")
-    from covidcxr.data_report import write_report
+    from covidcxr.data.report import write_report
 
     summary = write_report(manifest, out, seed=seed)
     click.echo(f"{out / 'data.html'}: {summary['pictures']} pictures of {len(summary['sources'])} collections")

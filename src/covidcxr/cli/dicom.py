@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 import click
 
 from covidcxr import DISCLAIMER
-from covidcxr.cli.hosts import is_loopback
+from covidcxr.cli.options import is_loopback
 
 if TYPE_CHECKING:
     from requests.auth import AuthBase
 
-    from covidcxr.predictor import Predictor
+    from covidcxr.prediction.predictor import Predictor
 
 PASSWORD = "COVIDCXR_DICOMWEB_PASSWORD"
 """Where the password of --user stands: other users of the machine see options, not the environment."""
@@ -80,11 +80,11 @@ def node(
     backlog: int,
 ) -> None:
     """Answer C-ECHO and C-STORE until Ctrl-C or SIGTERM; score chest radiographs and send the results by C-STORE."""
-    from covidcxr.dicom import logs
-    from covidcxr.dicom.node import Limits
-    from covidcxr.dicom.peer import StorePeer
-    from covidcxr.dicom.service import Settings, serve
-    from covidcxr.dicom.tls import Certificates
+    from covidcxr.dicom.node import logs
+    from covidcxr.dicom.node.peer import StorePeer
+    from covidcxr.dicom.node.server import Limits
+    from covidcxr.dicom.node.service import Settings, serve
+    from covidcxr.dicom.node.tls import Certificates
 
     if (tls_cert is None) != (tls_key is None) or (tls_cert is None and (tls_ca or forward_tls)):
         raise click.UsageError("Expected --tls-cert and --tls-key for TLS. Received one without the other.")
@@ -152,11 +152,11 @@ def pull(
 
     Stopped, the same command goes on; run again, it scores what has come since.
     """
-    from covidcxr.dicom import logs
-    from covidcxr.dicom.queue import Queue, State
-    from covidcxr.dicom.web import Search, WebPeer, client_of
-    from covidcxr.dicom.web import pull as pull_all
-    from covidcxr.dicom.work import PeerError, Scorer, Sender
+    from covidcxr.dicom.dicomweb import Search, WebPeer, client_of
+    from covidcxr.dicom.dicomweb import pull as pull_all
+    from covidcxr.dicom.node import logs
+    from covidcxr.dicom.node.queue import Queue, State
+    from covidcxr.dicom.node.work import PeerError, Scorer, Sender
 
     logs.start()
     address = urlsplit(url)
@@ -198,10 +198,10 @@ def deidentify(sources: tuple[str, ...], out: Path, key: Path | None) -> None:
     import secrets
     import sys
 
-    from covidcxr.dicom import logs
     from covidcxr.dicom.deidentify import KEY_BYTES, Deidentifier, deidentify_file, read_key
+    from covidcxr.dicom.node import logs
     from covidcxr.errors import ImageError
-    from covidcxr.inputs import expand
+    from covidcxr.images.paths import expand
 
     logs.start()
     try:
@@ -226,7 +226,7 @@ def deidentify(sources: tuple[str, ...], out: Path, key: Path | None) -> None:
 def _login(user: str | None, token_file: Path | None) -> "AuthBase | None":
     from requests.auth import HTTPBasicAuth
 
-    from covidcxr.dicom.web import TokenFile
+    from covidcxr.dicom.dicomweb import TokenFile
 
     if user and token_file:
         raise click.UsageError("Expected --user or --token-file. Received both.")
@@ -240,6 +240,6 @@ def _login(user: str | None, token_file: Path | None) -> "AuthBase | None":
 
 
 def _predictor(model: Path | None) -> "Predictor":
-    from covidcxr.predictor import Predictor
+    from covidcxr.prediction.predictor import Predictor
 
     return Predictor.load(model) if model else Predictor.default()

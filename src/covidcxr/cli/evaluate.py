@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from covidcxr.cli.resuming import resumable
+from covidcxr.cli.options import resumable
 from covidcxr.errors import require_extra
 
 if TYPE_CHECKING:
-    from covidcxr.manifest import Record
+    from covidcxr.data.manifest import Record
 
 
 @click.command("evaluate")
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 def command(protocol: str, model: Path | None, recipe: str | None, manifest: Path, out: Path, looks: Path) -> None:
     """Evaluate an exported model (P3: a recipe): report.json, report.html, scores.csv and plots."""
     require_extra("train", "sklearn", "scipy", "matplotlib", "jinja2", "pydantic")
-    from covidcxr.manifest import read_manifest
+    from covidcxr.data.manifest import read_manifest
 
     if (protocol == "P3") != (recipe is not None) or (protocol == "P3") != (model is None):
         raise click.UsageError("Expected --recipe for P3, --model for every other protocol.")
     records = read_manifest(manifest)
     report = _leave_two_out(records, str(recipe), out) if protocol == "P3" else _evaluate(protocol, model, records, out)
     if protocol == "P4":
-        from covidcxr.evaluation import note_look
+        from covidcxr.evaluation.protocols import note_look
 
         note_look(report, looks)
     click.echo(report["title"])
@@ -49,8 +49,8 @@ def command(protocol: str, model: Path | None, recipe: str | None, manifest: Pat
 
 
 def _evaluate(protocol: str, model: Path | None, records: "list[Record]", out: Path) -> dict[str, Any]:
-    from covidcxr.evaluation import evaluate, write_report
-    from covidcxr.predictor import Predictor
+    from covidcxr.evaluation.protocols import evaluate, write_report
+    from covidcxr.prediction.predictor import Predictor
 
     assert model is not None
     report, scores = evaluate(protocol, Predictor.load(model), records)
@@ -59,7 +59,7 @@ def _evaluate(protocol: str, model: Path | None, records: "list[Record]", out: P
 
 
 def _leave_two_out(records: "list[Record]", recipe: str, out: Path) -> dict[str, Any]:
-    from covidcxr.cross_source import leave_two_out, write_report
+    from covidcxr.evaluation.cross_source import leave_two_out, write_report
 
     with resumable():
         report = leave_two_out(records, recipe, out)

@@ -15,7 +15,7 @@ def command(run: Path, out: Path) -> None:
     """Export a finished RUN to one ONNX file with its whole contract, checked against Keras."""
     require_extra("train", "tensorflow", "keras", "tf2onnx", "onnx")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # nothing in TensorFlow's start-up notes helps a user
-    from covidcxr.export import export
+    from covidcxr.training.export import export
 
     export(run, out)
     click.echo(f"Exported: {out} ({out.stat().st_size / 1e6:.1f} MB). Next: covidcxr predict IMAGE --model {out}")

@@ -24,7 +24,7 @@ def train(run: Path, manifest: Path) -> None:
     """Train the gate of a RUN: gate.npz, which 'covidcxr export' puts into the model file, and gate.json."""
     require_extra("train", "tensorflow", "keras", "sklearn", "scipy", "pydantic")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes would tear the progress bar
-    from covidcxr.gate_training import GATE_FILE, train_gate
+    from covidcxr.training.gate.features import GATE_FILE, train_gate
 
     report = train_gate(run, manifest)
     for origin, row in report["unseen_origins"].items():
@@ -45,8 +45,8 @@ def evaluate(model: Path, manifest: Path, run: Path | None, pictures: Path | Non
     """Measure what the gate of a model file declines, on pictures that it was not trained on."""
     require_extra("train", "tensorflow", "keras", "sklearn", "scipy", "pydantic")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from covidcxr.gate_evaluation import evaluate_gate, write_report
-    from covidcxr.predictor import Predictor
+    from covidcxr.prediction.predictor import Predictor
+    from covidcxr.training.gate.evaluation import evaluate_gate, write_report
 
     report = evaluate_gate(Predictor.load(model), manifest, run=run, pictures=pictures)
     for name, row in report["declined"].items():

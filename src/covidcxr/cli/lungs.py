@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from covidcxr.cli.resuming import resumable
+from covidcxr.cli.options import resumable
 from covidcxr.errors import require_extra
 
 
@@ -27,11 +27,11 @@ def train(root: Path, out: Path, epochs: int, seed: int) -> None:
     """
     require_extra("train", "tensorflow", "keras", "tf2onnx", "onnx", "sklearn", "scipy", "pandas", "matplotlib")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes would tear the progress bar
-    from covidcxr.memory import keep_freed_memory
+    from covidcxr._system import keep_freed_memory
 
     keep_freed_memory()
-    from covidcxr.lung_training import MODEL, Settings
-    from covidcxr.lung_training import train as train_lungs
+    from covidcxr.training.lungs.fit import MODEL, Settings
+    from covidcxr.training.lungs.fit import train as train_lungs
 
     with resumable():
         report = train_lungs(root, out, Settings(epochs=epochs, seed=seed))

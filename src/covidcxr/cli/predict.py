@@ -18,10 +18,10 @@ from covidcxr import DISCLAIMER
 from covidcxr.errors import ImageError
 
 if TYPE_CHECKING:
-    from covidcxr.images import Grey
-    from covidcxr.inputs import Input
+    from covidcxr.images.grey import Grey
+    from covidcxr.images.paths import Input
     from covidcxr.labels import Label, PointName
-    from covidcxr.predictor import Prediction, Predictor
+    from covidcxr.prediction.predictor import Prediction, Predictor
 
 BATCH = 8
 """Images in memory at a time."""
@@ -77,9 +77,9 @@ def command(
     if as_json and csv_file:
         raise click.UsageError("Expected one of --json and --csv. Received both.")
     logging.captureWarnings(True)  # decoders warn of harmless flaws, and quote the file: a patient's name, for example
-    from covidcxr.artifact import ACTIVATION_MAP
-    from covidcxr.inputs import expand
-    from covidcxr.predictor import Predictor
+    from covidcxr.images.paths import expand
+    from covidcxr.prediction.artifact import ACTIVATION_MAP
+    from covidcxr.prediction.predictor import Predictor
 
     inputs = expand(paths)
     predictor = Predictor.load(model) if model else Predictor.default()
@@ -131,7 +131,7 @@ def _score(inputs: "Sequence[Input]", predictor: "Predictor") -> Iterator[Result
 
 
 def _decode(item: "Input") -> Result:
-    from covidcxr.images import read_image
+    from covidcxr.images.decode import read_image
 
     if item.error:
         return Result(path=item.path, error=item.error)
@@ -155,7 +155,7 @@ def _draw(result: Result, folder: Path) -> bool:
 
     The name holds a hash of the whole path: no two files share one.
     """
-    from covidcxr.heatmaps import overlay
+    from covidcxr.prediction.heatmap import overlay
 
     folder.mkdir(parents=True, exist_ok=True)
     if result.prediction is None or result.grey is None or result.prediction.activation_map is None:

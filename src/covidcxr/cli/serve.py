@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import click
 
 from covidcxr import DISCLAIMER
-from covidcxr.cli.hosts import is_loopback
+from covidcxr.cli.options import is_loopback
 
 if TYPE_CHECKING:
-    from covidcxr.web.guard import Guard
+    from covidcxr.web.http.guard import Guard
 
 TOKEN_VARIABLE = "COVIDCXR_TOKEN"
 
@@ -104,7 +104,7 @@ def command(
     token = _token(token_file)
     guard = _guard(token=token, rate_limit=rate_limit, origins=cors_origin, proxies=proxies)
     channels = launch(model, workers=workers)  # now: the model loads while gunicorn and Flask are imported
-    from covidcxr.web.logs import LogFormat
+    from covidcxr.web.http.logs import LogFormat
     from covidcxr.web.server import Settings, serve
 
     def ready(address: str, model_name: str) -> None:
@@ -138,7 +138,7 @@ def _guard(*, token: str | None, rate_limit: str | None, origins: tuple[str, ...
     """Check what a request must bring, before any process starts; None if it is nothing."""
     if not (token is not None or rate_limit or origins or proxies):
         return None  # as most often: Flask is then imported by the workers
-    from covidcxr.web.guard import Guard
+    from covidcxr.web.http.guard import Guard
 
     try:
         return Guard(token=token, rate_limit=rate_limit, origins=origins, proxies=proxies)

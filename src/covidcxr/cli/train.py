@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from covidcxr.cli.resuming import resumable
+from covidcxr.cli.options import resumable
 from covidcxr.errors import require_extra
 
 
@@ -22,13 +22,13 @@ def command(recipe: str, manifest: Path, out: Path, cache: Path | None, mixed_pr
     """Train a recipe. Stopped? The same command goes on with the last full epoch."""
     require_extra("train", "tensorflow", "keras", "pydantic", "sklearn", "pandas", "matplotlib")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's start-up notes would tear the progress bar
-    from covidcxr.memory import keep_freed_memory
+    from covidcxr._system import keep_freed_memory
 
     keep_freed_memory()
-    from covidcxr.machine import Devices, Machine
-    from covidcxr.manifest import read_manifest
-    from covidcxr.recipe import parse_recipe, recipe_text
-    from covidcxr.training import train
+    from covidcxr.data.manifest import read_manifest
+    from covidcxr.recipes.recipe import parse_recipe, recipe_text
+    from covidcxr.training.devices import Devices, Machine
+    from covidcxr.training.fit import train
 
     text = recipe_text(recipe)
     parse_recipe(text, recipe)  # what is wrong with it is told by the name of its file, which only this command knows

@@ -6,21 +6,21 @@ from typing import IO, TYPE_CHECKING
 from flask import Flask, Request, Response, request
 from flask.json.provider import DefaultJSONProvider
 
-from covidcxr.web import access_log, problems
-from covidcxr.web.api import create_api
-from covidcxr.web.board import Board
-from covidcxr.web.docs import create_docs
+from covidcxr.web.api.docs import create_docs
+from covidcxr.web.api.inference import create_inference
+from covidcxr.web.api.predictions import create_api
+from covidcxr.web.api.reports import create_reports
 from covidcxr.web.engine import Engine
-from covidcxr.web.health import Readiness, create_health
-from covidcxr.web.inference import create_inference
-from covidcxr.web.metrics import Metrics
-from covidcxr.web.pages import create_pages
-from covidcxr.web.reports import create_reports
-from covidcxr.web.rules import LazyRule
+from covidcxr.web.http import access_log, problems
+from covidcxr.web.http.board import Board
+from covidcxr.web.http.health import Readiness, create_health
+from covidcxr.web.http.metrics import Metrics
+from covidcxr.web.http.rules import LazyRule
+from covidcxr.web.pages.pages import create_pages
 from covidcxr.web.scorer import Scorer
 
 if TYPE_CHECKING:
-    from covidcxr.web.guard import Guard
+    from covidcxr.web.http.guard import Guard
 
 FORM_FIELDS = 8
 """Parts of a multipart request that may be something else than an image."""
@@ -108,7 +108,7 @@ def create_app(
     app.register_blueprint(create_docs())
     metrics.install(app, engine.model)  # after all routes
     if guard:
-        from covidcxr.web.guard import install  # here: most servers have none
+        from covidcxr.web.http.guard import install  # here: most servers have none
 
         install(app, guard)  # after the counters: they see what it turns away
     problems.install(app)

@@ -15,7 +15,8 @@ class Engine(Protocol):
 
     Attributes:
         model: Name and hash of the model file.
-        artifact: What the file says about itself, as JSON has it: the fields of covidcxr.artifact.Artifact, and the
+        artifact: What the file says about itself, as JSON has it: the fields of
+        covidcxr.prediction.artifact.Artifact, and the
             verdict of the audit.
     """
 

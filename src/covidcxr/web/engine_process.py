@@ -20,9 +20,8 @@ from queue import LifoQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from covidcxr.cores import cores
+from covidcxr._system import collector_left_out, cores, give_back_freed_memory, reuse_freed_blocks
 from covidcxr.errors import CovidCxrError
-from covidcxr.memory import collector_left_out, give_back_freed_memory, reuse_freed_blocks
 from covidcxr.web.engine import EngineLostError
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ class RemoteEngine:
         artifact: What the file says about itself, see covidcxr.web.engine.Engine.
 
     Raises:
-        CovidCxrError: The model cannot be loaded, see covidcxr.predictor.Predictor.load.
+        CovidCxrError: The model cannot be loaded, see covidcxr.prediction.predictor.Predictor.load.
         EngineLostError: The process ended before.
     """
 
@@ -141,9 +140,9 @@ def _load(model: Path | None, parallel: int) -> "Engine":
     with collector_left_out():
         from PIL import Image
 
-        from covidcxr.predictor import Predictor
+        from covidcxr.prediction.predictor import Predictor
+        from covidcxr.web.http.logs import silence_decoders
         from covidcxr.web.jobs import LocalEngine
-        from covidcxr.web.logs import silence_decoders
 
         silence_decoders()
         Image.preinit()  # the decoders of common formats, else imported by the first request

@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from covidcxr.errors import ImageError
-from covidcxr.images import Grey, decode_image, is_dicom
+from covidcxr.images.decode import decode_image, is_dicom
+from covidcxr.images.grey import Grey
 from covidcxr.web.engine import ReportError
+from covidcxr.web.pages.samples import draw
 from covidcxr.web.patient import read_patient
-from covidcxr.web.samples import draw
 
 if TYPE_CHECKING:
-    from covidcxr.predictor import ActivationMap, Prediction, Predictor
+    from covidcxr.prediction.predictor import ActivationMap, Prediction, Predictor
 
 Answer = dict[str, Any]
 """An object as ``predict --json`` prints it."""
@@ -79,7 +80,7 @@ def score(predictor: "Predictor", image: bytes | Grey, name: str, include: Colle
         predictor: The loaded model.
         image: Content of a file, or uint8, shape (height, width), as covidcxr.images makes it.
         name: What to call it.
-        include: What to add, see covidcxr.web.api.EXTRAS; ``patient`` of files only.
+        include: What to add, see covidcxr.web.api.predictions.EXTRAS; ``patient`` of files only.
 
     Raises:
         ImageError: The bytes are not a single image; the message calls it ``name``.
@@ -123,7 +124,7 @@ def structured_report(predictor: "Predictor", data: bytes, name: str) -> tuple[A
 
 
 def drawing(_: "Predictor") -> bytes:
-    """Draw the example that is nobody's radiograph, see covidcxr.web.samples.draw."""
+    """Draw the example that is nobody's radiograph, see covidcxr.web.pages.samples.draw."""
     return draw()
 
 
@@ -163,7 +164,7 @@ def _predict(predictor: "Predictor", image: bytes | Grey, name: str) -> "tuple[G
 def _report(data: bytes, prediction: "Prediction") -> bytes:
     from pydicom import dcmread, dcmwrite
 
-    from covidcxr.dicom import results
+    from covidcxr.dicom.results import report as results
 
     file = BytesIO()
     try:

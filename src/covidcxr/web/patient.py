@@ -3,7 +3,7 @@
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from covidcxr.images import is_dicom
+from covidcxr.images.decode import is_dicom
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

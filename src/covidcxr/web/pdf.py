@@ -9,15 +9,15 @@ from fpdf import FPDF, XPos, YPos
 from PIL import Image
 
 from covidcxr import DISCLAIMER, __version__
-from covidcxr.heatmaps import overlay
-from covidcxr.images import Grey
-from covidcxr.web.wording import CLASS_NAMES, INTERVAL, VERDICTS, percent
+from covidcxr.images.grey import Grey
+from covidcxr.prediction.heatmap import overlay
+from covidcxr.web.pages.wording import CLASS_NAMES, INTERVAL, VERDICTS, percent
 
 if TYPE_CHECKING:
-    from covidcxr.artifact import Artifact, OperatingPoint
-    from covidcxr.conformal import Conformal
     from covidcxr.labels import Label
-    from covidcxr.predictor import Prediction
+    from covidcxr.prediction.artifact import Artifact, OperatingPoint
+    from covidcxr.prediction.conformal import Conformal
+    from covidcxr.prediction.predictor import Prediction
 
 MARGIN = 15.0
 """Millimetres, as all lengths here."""

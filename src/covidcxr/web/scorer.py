@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from covidcxr.errors import ImageError
 from covidcxr.web.engine import Engine
-from covidcxr.web.metrics import Metrics
+from covidcxr.web.http.metrics import Metrics
 
 if TYPE_CHECKING:
-    from covidcxr.images import Grey
+    from covidcxr.images.grey import Grey
 
 NOTHING: frozenset[str] = frozenset()
 

@@ -16,17 +16,17 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import AppImportError
 from gunicorn.workers.gthread import ThreadWorker
 
+from covidcxr._system import collector_left_out, reuse_freed_blocks
 from covidcxr.errors import CovidCxrError
-from covidcxr.memory import collector_left_out, reuse_freed_blocks
-from covidcxr.web.board import Board
 from covidcxr.web.engine_process import RemoteEngine, launch
-from covidcxr.web.logs import LogFormat, configure
-from covidcxr.web.timeouts import Timed, Watchman
+from covidcxr.web.http.board import Board
+from covidcxr.web.http.logs import LogFormat, configure
+from covidcxr.web.http.timeouts import Timed, Watchman
 
 if TYPE_CHECKING:
     from flask import Flask
 
-    from covidcxr.web.guard import Guard
+    from covidcxr.web.http.guard import Guard
 
 BACKLOG = 2048
 """Connections that may wait until a thread takes them; gunicorn's own default."""

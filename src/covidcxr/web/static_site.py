@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, render_template, url_for
 
 from covidcxr.errors import CovidCxrError
-from covidcxr.flags import TEXTS
-from covidcxr.gate import BLACK, EXTREME, SMALLEST_SIDE, WHITE
-from covidcxr.images import MAX_BYTES
-from covidcxr.predictor import LUNG, Predictor
+from covidcxr.images.decode import MAX_BYTES
+from covidcxr.prediction.flags import TEXTS
+from covidcxr.prediction.gate import BLACK, EXTREME, SMALLEST_SIDE, WHITE
+from covidcxr.prediction.predictor import LUNG, Predictor
 from covidcxr.web.app import SECURITY_HEADERS, create_app
 from covidcxr.web.jobs import LocalEngine
-from covidcxr.web.pages import model_context, page_context
-from covidcxr.web.samples import draw
+from covidcxr.web.pages.pages import model_context, page_context
+from covidcxr.web.pages.samples import draw
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable

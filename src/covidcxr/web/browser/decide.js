@@ -1,4 +1,4 @@
-// What the network gives to what the API answers, as covidcxr.predictor does it.
+// What the network gives to what the API answers, as covidcxr.prediction.predictor does it.
 
 /**
  * Return the object that the API gives for one image.

@@ -1,4 +1,4 @@
-// Grey pixels to the network's input, value for value as covidcxr.images.Preprocessing and Pillow compute it. Pillow
+// Grey pixels to the network's input, value for value as covidcxr.images.preprocessing.Preprocessing and Pillow compute it. Pillow
 // works on integers, so that the same integers come out here, in every browser.
 
 const RESIZE_BITS = 22; // after the binary point of a weight (Pillow: PRECISION_BITS)

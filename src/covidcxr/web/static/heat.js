@@ -1,4 +1,4 @@
-// Maps of a few cells as smooth colours and outlines, as covidcxr.heatmaps draws them in a file.
+// Maps of a few cells as smooth colours and outlines, as covidcxr.prediction.heatmap draws them in a file.
 
 const HEAT_SIDE = 192; // pixels of the smoothed map; the browser stretches it over the picture
 const OUTLINE_SIDE = 96; // points a side at which an outline is looked for
@@ -18,7 +18,7 @@ export function paint(values, colour) {
 }
 
 /**
- * Colours for numbers 0..1, as covidcxr.heatmaps has them: red, green, blue from none to most. Nothing is drawn up to
+ * Colours for numbers 0..1, as covidcxr.prediction.heatmap has them: red, green, blue from none to most. Nothing is drawn up to
  * `faint`, and from `full` on all of the colour.
  */
 export function ramp({ colours, faint, full }) {

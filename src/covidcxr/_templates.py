@@ -1,0 +1,42 @@
+"""Jinja templates that lie in the folder ``templates`` of a package."""
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from covidcxr import DISCLAIMER
+
+
+def environment(package: str, *, html: bool = True) -> Environment:
+    """Return an environment for the templates of a package.
+
+    Args:
+        package: Import name, such as ``covidcxr.audit``.
+        html: Whether values are escaped for HTML.
+
+    Returns:
+        An environment in which an unknown name is an error.
+    """
+    return Environment(
+        loader=PackageLoader(package),
+        autoescape=html,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
+def render_page(package: str, template: str, pictures: Mapping[str, bytes], **values: Any) -> str:  # noqa: ANN401
+    """Render a template as one HTML page that needs no other file.
+
+    Args:
+        package: Import name, such as ``covidcxr.audit``.
+        template: File name in its folder ``templates``.
+        pictures: PNG files by name; the template gets them as data URLs, ``images``.
+        values: Whatever else the template uses beside ``images`` and ``disclaimer``.
+    """
+    images = {name: "data:image/png;base64," + base64.b64encode(png).decode() for name, png in pictures.items()}
+    return environment(package).get_template(template).render(images=images, disclaimer=DISCLAIMER, **values)

@@ -1,0 +1,227 @@
+"""Collections on disk to decoded, labelled pictures and a table of everything that was left out."""
+
+import csv
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+
+from tqdm import tqdm
+
+from covidcxr._system import cores
+from covidcxr.data.duplicates import Fingerprint, fingerprint
+from covidcxr.data.manifest import View, relative_path, write_table
+from covidcxr.data.sources import SOURCES, Item, Source
+from covidcxr.errors import ImageError, ManifestError
+from covidcxr.images.decode import decode_image, read_bytes
+from covidcxr.labels import Label
+
+logger = logging.getLogger(__name__)
+
+Entry = tuple[Source, Item]
+
+CHUNK = 256
+"""Pictures that are read at a time, so that only these are in memory."""
+
+
+class Reason(StrEnum):
+    """Why a picture is not in the manifest. The first that applies is given, in this order."""
+
+    MISSING = "missing"
+    """The metadata list a file that is not there."""
+    BROKEN = "broken"
+    """The file cannot be read or does not decode."""
+    VIEW = "view"
+    """Lateral, CT or of unknown projection, or not of the views asked for."""
+    FINDING = "finding"
+    """The finding is empty or stands for none of the classes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reject:
+    """One picture that was left out.
+
+    Attributes:
+        source: Name of the collection.
+        path: The file. In the CSV relative to the folder of the manifest, in memory ready to open.
+        reason: Why it was left out.
+        detail: The same for a person.
+        finding: As published.
+        view: Projection.
+        patient_id: As in Record.
+    """
+
+    source: str
+    path: Path
+    reason: Reason
+    detail: str
+    finding: str
+    view: View
+    patient_id: str
+
+
+REJECT_COLUMNS = ("source", "path", "reason", "detail", "finding", "view", "patient_id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One picture that goes into the manifest.
+
+    Attributes:
+        id: As in Record.
+        source: Name of the collection.
+        patient_id: As in Record.
+        item: What the collection says about it.
+        label: The class that its finding stands for.
+        sha256: Hash of the file, 64 hex digits.
+        width: Columns of the decoded picture in pixels.
+        height: Rows of the decoded picture in pixels.
+        fingerprint: What its near-duplicates share.
+    """
+
+    id: str
+    source: str
+    patient_id: str
+    item: Item
+    label: Label
+    sha256: str
+    width: int
+    height: int
+    fingerprint: Fingerprint
+
+
+def find_collections(root: Path) -> list[Source]:
+    """Return the collections whose folders lie under a root.
+
+    Raises:
+        ManifestError: There is none; the message names the folders.
+    """
+    found = [source for source in SOURCES.values() if (root / source.folder).is_dir()]
+    if not found:
+        folders = ", ".join(source.folder for source in SOURCES.values())
+        raise ManifestError(f"Expected at least one of the folders {folders} in {root}. Received none of them.")
+    return found
+
+
+def collect(root: Path, views: Collection[View]) -> tuple[list[Picture], list[Reject]]:
+    """Decode every picture of every collection under a root.
+
+    Args:
+        root: Folder with the collections in their published layouts.
+        views: Projections that are kept.
+
+    Returns:
+        Pictures that are kept, sorted by id, and everything else, sorted by source and path.
+
+    Raises:
+        ManifestError: No collection is there, metadata are missing or unreadable, or two files share an id.
+    """
+    entries = [(source, item) for source in find_collections(root) for item in source.read(root / source.folder)]
+    read = partial(_read, views=frozenset(views))
+    pictures: list[Picture] = []
+    rejects: list[Reject] = []
+    with ThreadPoolExecutor(cores()) as pool:
+        for result in _in_order(pool, read, entries):
+            if isinstance(result, Reject):
+                rejects.append(result)
+            else:
+                pictures.append(result)
+    _check_ids(picture.id for picture in pictures)
+    logger.info("%d pictures kept, %d left out", len(pictures), len(rejects))
+    return sorted(pictures, key=lambda p: p.id), sorted(rejects, key=lambda r: (r.source, r.path, r.finding))
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, read: Callable[[Entry], "Picture | Reject"], entries: Sequence[Entry]
+) -> Iterator["Picture | Reject"]:
+    with tqdm(total=len(entries), desc="Reading pictures", unit="img", disable=None) as bar:
+        for start in range(0, len(entries), CHUNK):
+            for result in pool.map(read, entries[start : start + CHUNK]):
+                bar.update()
+                yield result
+
+
+def _read(entry: Entry, *, views: frozenset[View]) -> Picture | Reject:
+    source, item = entry
+    reject = partial(_reject, source, item)
+    if not item.path.is_file():
+        return reject(Reason.MISSING, "Expected a file. Received none.")
+    if item.view is View.CT and item.path.name.endswith(".nii.gz"):
+        return reject(Reason.VIEW, "Expected a frontal radiograph. Received a CT volume.")
+    try:
+        data = read_bytes(item.path, item.path.name)
+        grey = decode_image(data, item.path.name)
+    except ImageError as error:
+        return reject(Reason.BROKEN, str(error))
+    if item.view not in views:
+        wanted = ", ".join(sorted(views))
+        return reject(Reason.VIEW, f"Expected a view in {wanted}. Received {item.view.value or 'none'}.")
+    label = source.label(item.finding)
+    if label is None:
+        return reject(Reason.FINDING, f"Expected a finding with a class. Received {item.finding or 'none'}.")
+    return Picture(
+        id=f"{source.name}/{item.path.name}",
+        source=source.name,
+        patient_id=f"{source.name}:{item.patient_id}",
+        item=item,
+        label=label,
+        sha256=hashlib.sha256(data).hexdigest(),
+        width=grey.shape[1],
+        height=grey.shape[0],
+        fingerprint=fingerprint(grey),
+    )
+
+
+def _reject(source: Source, item: Item, reason: Reason, detail: str) -> Reject:
+    return Reject(
+        source=source.name,
+        path=item.path,
+        reason=reason,
+        detail=detail,
+        finding=item.finding,
+        view=item.view,
+        patient_id=f"{source.name}:{item.patient_id}",
+    )
+
+
+def _check_ids(ids: Iterable[str]) -> None:
+    twice = [name for name, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise ManifestError(f"Expected every file name once in a collection. Received twice: {', '.join(twice[:5])}.")
+
+
+def write_rejects(rejects: Iterable[Reject], path: Path) -> None:
+    """Write rejects as CSV (UTF-8), paths relative to the file's folder."""
+
+    def cells(reject: Reject) -> Iterable[object]:
+        row = {name: getattr(reject, name) for name in REJECT_COLUMNS}
+        row["path"] = relative_path(reject.path, path)
+        return row.values()
+
+    write_table(path, REJECT_COLUMNS, map(cells, rejects))
+
+
+def read_rejects(path: Path) -> list[Reject]:
+    """Read what write_rejects wrote.
+
+    Raises:
+        ManifestError: The file is missing or a row is not valid; the message names it.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                Reject(
+                    **{name: row[name] for name in ("source", "detail", "finding", "patient_id")},
+                    path=path.parent / row["path"],
+                    reason=Reason(row["reason"]),
+                    view=View(row["view"]),
+                )
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:  # TypeError: a short row has None at its end
+        raise ManifestError(f"Expected rejects made by 'covidcxr data build' in {path}. Received: {error!r}") from error

@@ -1,0 +1,236 @@
+"""Near-duplicates: the same radiograph published twice, rescaled, recompressed, cropped a little, of other contrast.
+
+Three stages, each dearer and stricter than the one before: a perceptual hash, the correlation of coarse detail, and the
+agreement of fine detail in covidcxr.data.alignment. Chests look alike at the scale that the first two see; ribs and
+vessels
+do not.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from scipy.ndimage import gaussian_filter
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from tqdm import tqdm
+
+from covidcxr.data.alignment import FINE, Axis, agreement
+from covidcxr.data.manifest import write_table
+from covidcxr.errors import ManifestError
+from covidcxr.images.grey import Grey
+
+MAX_DISTANCE = 14
+"""Differing bits of 64 in the perceptual hash (pHash, Zauner 2010) above which two pictures are not compared on."""
+MIN_COARSE = 0.7
+"""Correlation of the coarse detail below which two pictures are not compared on."""
+MIN_AGREEMENT = 0.9
+"""Agreement of the fine detail from which on two pictures count as one: see docs/data.md for the study."""
+
+CROPS = (0.0, 0.03, 0.06)
+"""Shares cut from every side of a picture before it is hashed: the whole of one may look like a crop of the other."""
+_COARSE = 32  # pixels: side of the coarse thumbnails
+_SHIFTS = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]  # pixels of the coarse thumbnails
+_SIGMA = 2.0  # pixels of the coarse thumbnails: what is wider is not detail
+_ROWS = 256  # pictures compared with all others at a time
+_PAIRS = 4096  # pairs of coarse thumbnails compared at a time
+
+Candidates = NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint:
+    """What is kept of a picture to find its near-duplicates.
+
+    Attributes:
+        bits: bool, shape (len(CROPS), 64): perceptual hash of the picture and its crops.
+        thumbnail: uint8, shape (FINE, FINE): the whole picture, squeezed.
+    """
+
+    bits: NDArray[np.bool_]
+    thumbnail: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DuplicatePair:
+    """Two records that show the same radiograph.
+
+    Attributes:
+        id_a: Id of the record that comes first in order.
+        id_b: Id of the other.
+        distance: Differing bits of 64 in the perceptual hash.
+        correlation: Agreement of the fine detail, MIN_AGREEMENT to 1.
+    """
+
+    id_a: str
+    id_b: str
+    distance: int
+    correlation: float
+
+
+COLUMNS = tuple(field.name for field in fields(DuplicatePair))
+
+
+def fingerprint(grey: Grey) -> Fingerprint:
+    """Return the fingerprint of a decoded picture: uint8, shape (height, width)."""
+    image = Image.fromarray(grey)
+    crops = [image.crop(_box(crop, *image.size)) for crop in CROPS]
+    thumbnail = image.resize((FINE, FINE), Image.Resampling.LANCZOS)
+    bits = np.stack([imagehash.phash(crop).hash.ravel() for crop in crops])
+    return Fingerprint(bits=bits, thumbnail=np.asarray(thumbnail))
+
+
+def _box(crop: float, width: int, height: int) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom in pixels of what a crop leaves of a picture."""
+    return crop * width, crop * height, (1 - crop) * width, (1 - crop) * height
+
+
+def find_duplicates(
+    ids: Sequence[str], fingerprints: Sequence[Fingerprint], *, min_agreement: float = MIN_AGREEMENT
+) -> list[DuplicatePair]:
+    """Find all pairs of near-duplicates.
+
+    Memory grows with the number of pictures and of candidates, not with the square of the pictures.
+
+    Args:
+        ids: Of the records.
+        fingerprints: Theirs, in the same order.
+        min_agreement: Agreement of the fine detail from which on two pictures count as one.
+
+    Returns:
+        Pairs in order of their ids.
+    """
+    pairs = {}
+    for whole, cropped, crop, distance in _candidates(fingerprints):
+        first, second = sorted((ids[whole], ids[cropped]))
+        guess = Axis(CROPS[crop], 1 - 2 * CROPS[crop])
+        correlation = agreement(fingerprints[whole].thumbnail, fingerprints[cropped].thumbnail, guess, guess)
+        if correlation >= min_agreement:
+            pairs[first, second] = DuplicatePair(
+                id_a=first, id_b=second, distance=distance, correlation=round(correlation, 4)
+            )
+    return [pairs[key] for key in sorted(pairs)]
+
+
+def _candidates(fingerprints: Sequence[Fingerprint]) -> Iterator[list[int]]:
+    """Yield the whole one, the cropped one, the index of the crop and the distance of every pair that looks alike."""
+    if not fingerprints:
+        return
+    signs = np.stack([item.bits for item in fingerprints]).astype(np.float32) * 2 - 1
+    coarse = np.stack([[_coarse(item.thumbnail, crop) for crop in CROPS] for item in fingerprints])
+    for start in tqdm(range(0, len(signs), _ROWS), desc="Comparing pictures", unit="block", disable=None):
+        yield from _alike_in_detail(_alike_in_hash(signs, start), coarse).tolist()
+
+
+def _alike_in_hash(signs: NDArray[np.float32], start: int) -> Candidates:
+    """Return the pairs of a block of whole pictures and the crops of all others whose hashes are near."""
+    found = []
+    for crop in range(len(CROPS)):
+        distance = (64 - signs[start : start + _ROWS, 0] @ signs[:, crop].T) / 2
+        whole, cropped = np.nonzero(distance <= MAX_DISTANCE)
+        bits = np.rint(distance[whole, cropped])
+        rows = np.stack([start + whole, cropped, np.full_like(whole, crop), bits], axis=1).astype(np.int64)
+        found.append(rows[rows[:, 0] < rows[:, 1] if CROPS[crop] == 0 else rows[:, 0] != rows[:, 1]])
+    return np.concatenate(found)
+
+
+def _alike_in_detail(candidates: Candidates, coarse: NDArray[np.float32]) -> Candidates:
+    """Keep the pairs whose coarse detail agrees, and of several crops of one pair the best."""
+    correlation = np.zeros(len(candidates))
+    for start in range(0, len(candidates), _PAIRS):
+        rows = candidates[start : start + _PAIRS]
+        correlation[start : start + _PAIRS] = _shifted(coarse[rows[:, 0], 0], coarse[rows[:, 1], rows[:, 2]])
+    best_first = candidates[np.argsort(-correlation, kind="stable")][: np.count_nonzero(correlation >= MIN_COARSE)]
+    _, best = np.unique(best_first[:, :2], axis=0, return_index=True)
+    kept: Candidates = best_first[best]
+    return kept
+
+
+def _coarse(thumbnail: NDArray[np.uint8], crop: float) -> NDArray[np.float32]:
+    """Return the coarse detail of a crop, equalised first: float32, shape (_COARSE, _COARSE)."""
+    box = _box(crop, FINE, FINE)
+    image = ImageOps.equalize(Image.fromarray(thumbnail))
+    values = np.asarray(image.resize((_COARSE, _COARSE), Image.Resampling.BOX, box=box), np.float32)
+    detail: NDArray[np.float32] = values - gaussian_filter(values, _SIGMA)
+    return detail
+
+
+def _shifted(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the best correlation over small shifts of pairs of coarse details: shape (pairs, side, side) each."""
+    inner = slice(1, _COARSE - 1)
+    best = np.full(len(a), -1.0)
+    fixed = _standardised(a[:, inner, inner])
+    for down, right in _SHIFTS:
+        rows, columns = (slice(1 + shift, _COARSE - 1 + shift) for shift in (down, right))
+        moved = _standardised(b[:, rows, columns])
+        np.maximum(best, np.einsum("ij,ij->i", fixed, moved), out=best)
+    return best
+
+
+def _standardised(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return every picture as a vector of mean 0 and length 1, a uniform one as zeros."""
+    flat = values.reshape(len(values), -1)
+    flat = flat - flat.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(flat, axis=1, keepdims=True)
+    standardised: NDArray[np.float32] = flat / np.where(length > 0, length, 1)
+    return standardised
+
+
+def group_ids(
+    ids: Sequence[str], patient_ids: Sequence[str], hashes: Sequence[str], pairs: Iterable[DuplicatePair]
+) -> list[str]:
+    """Unite records that share a patient, a file or a near-duplicate, directly or through others.
+
+    Args:
+        ids: Of the records.
+        patient_ids: Of their patients, in the same order.
+        hashes: sha256 of their files, in the same order: no pair tells of the same picture without detail twice.
+        pairs: Near-duplicates among the records.
+
+    Returns:
+        The group of each record: the smallest id in it.
+    """
+    index = {name: number for number, name in enumerate(ids)}
+    edges = [(index[pair.id_a], index[pair.id_b]) for pair in pairs]
+    for shared in (patient_ids, hashes):
+        first: dict[str, int] = {}
+        edges += [(number, first.setdefault(value, number)) for number, value in enumerate(shared)]
+    rows, columns = np.array(edges, dtype=np.int64).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(edges), bool), (rows, columns)), shape=(len(ids), len(ids)))
+    _, parts = connected_components(graph, directed=False)
+    names: dict[int, str] = {}
+    for part, name in sorted(zip(parts.tolist(), ids, strict=True), key=lambda entry: entry[1]):
+        names.setdefault(part, name)
+    return [names[part] for part in parts.tolist()]
+
+
+def write_duplicates(pairs: Iterable[DuplicatePair], path: Path) -> None:
+    """Write pairs as CSV (UTF-8), one row a pair, columns as in DuplicatePair."""
+    rows = ([pair.id_a, pair.id_b, pair.distance, f"{pair.correlation:.4f}"] for pair in pairs)
+    write_table(path, COLUMNS, rows)
+
+
+def read_duplicates(path: Path) -> list[DuplicatePair]:
+    """Read what write_duplicates wrote.
+
+    Raises:
+        ManifestError: The file is missing or a row is not valid; the message names it.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                DuplicatePair(
+                    id_a=row["id_a"],
+                    id_b=row["id_b"],
+                    distance=int(row["distance"]),
+                    correlation=float(row["correlation"]),
+                )
+                for row in csv.DictReader(file)
+            ]
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:  # TypeError: a short row has None at its end
+        raise ManifestError(f"Expected pairs made by 'covidcxr data build' in {path}. Received: {error!r}") from error

@@ -1,0 +1,63 @@
+"""COVID-CXNet: pictures of COVID-19 from societies, papers and social media (Haghanifar et al. 2022)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from covidcxr.data.manifest import View
+from covidcxr.data.sources.base import (
+    GitHubArchive,
+    Item,
+    Source,
+    parse_age,
+    parse_sex,
+    parse_view,
+    read_rows,
+    unlisted,
+)
+from covidcxr.labels import Label
+
+NAME = "covid-cxnet"
+LICENCE = "CC BY 4.0"
+COLUMNS = ("filename", "patient_id", "sex", "age", "view", "label")
+FINDINGS = {"COVID-19": Label.COVID}
+
+
+def read(folder: Path) -> Iterator[Item]:
+    """Yield every row of metadata.csv and every picture without a row.
+
+    The publisher says that all are frontal (README of the repository, title of the paper), so a blank view is FRONTAL.
+    """
+    images = folder / "chest_xray_images" / "covid19"
+    listed: set[Path] = set()
+    for row in read_rows(folder / "metadata.csv", COLUMNS):
+        listed.add(images / row["filename"])
+        yield Item(
+            path=images / row["filename"],
+            patient_id=row["patient_id"],
+            finding=row["label"],
+            view=parse_view(row["view"]) if row["view"] else View.FRONTAL,
+            age=parse_age(row["age"]),
+            sex=parse_sex(row["sex"]),
+            licence=LICENCE,
+            origin=NAME,
+        )
+    yield from unlisted(images, listed, patient_prefix="file ", licence=LICENCE, origin=NAME)
+
+
+SOURCE = Source(
+    name=NAME,
+    folder="covid-cxnet",
+    title="COVID-CXNet",
+    homepage="https://github.com/armiro/COVID-CXNet",
+    licence=LICENCE,
+    citation="Haghanifar A, Majdabadi MM, Choi Y, Deivalakshmi S, Ko S. COVID-CXNet: Detecting COVID-19 in Frontal "
+    "Chest X-ray Images Using Deep Learning. Multimedia Tools and Applications 81 (2022) 30615-30645. "
+    "https://doi.org/10.1007/s11042-022-12156-z",
+    download=GitHubArchive(
+        repo="armiro/COVID-CXNet",
+        commit="e2fabd334940448a95eadc12d79558d51c0a3a0c",
+        content={"metadata.csv": "1b16477feaf34d3136262e47def45b6537408429e373df57dec44c08d880d313"},
+    ),
+    findings=FINDINGS,
+    read=read,
+)

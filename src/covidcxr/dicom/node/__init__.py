@@ -1,0 +1,1 @@
+"""The DICOM node: receive images, queue them, send results."""

@@ -1,0 +1,1 @@
+"""A prediction as DICOM objects: report, picture of the map, presentation state."""

@@ -1,0 +1,105 @@
+"""The outline of the activation map as a presentation state: a viewer draws it over the untouched radiograph."""
+
+from typing import Any
+
+import numpy as np
+from contourpy import contour_generator
+from highdicom import PresentationLUTShapeValues, PresentationLUTTransformation
+from highdicom.pr import (
+    AnnotationUnitsValues,
+    GraphicAnnotation,
+    GraphicLayer,
+    GraphicObject,
+    GraphicTypeValues,
+    GrayscaleSoftcopyPresentationState,
+    TextJustificationValues,
+    TextObject,
+)
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from covidcxr import DISCLAIMER
+from covidcxr.dicom.results.common import common
+from covidcxr.dicom.results.header import source_header
+from covidcxr.prediction.predictor import ActivationMap, Prediction
+
+LEVELS = (0.4, 0.7)
+"""Shares of the map's maximum that are outlined."""
+TEXT_BOX = (0.0, 0.95, 1.0, 1.0)
+"""Left, top, right, bottom of the disclaimer as shares of the displayed area."""
+
+
+def presentation_state(ds: Dataset, prediction: Prediction) -> Dataset:
+    """Outline where the evidence lies, with the disclaimer.
+
+    Args:
+        ds: The image that was scored, MONOCHROME1 or MONOCHROME2; it is not changed.
+        prediction: What the model says, with a map.
+
+    Returns:
+        A Grayscale Softcopy Presentation State in the study of ``ds``.
+
+    Raises:
+        ValueError: The prediction has no map.
+        ImageError: The image does not say which instance of which study it is.
+    """
+    if prediction.activation_map is None:
+        raise ValueError("Expected a prediction with an activation map. Received one without.")
+    header = source_header(ds)
+    layer = GraphicLayer(layer_name="COVIDCXR", order=1, description="Where the evidence of the model lies")
+    annotation = GraphicAnnotation(
+        referenced_images=[header],
+        graphic_layer=layer,
+        graphic_objects=[
+            GraphicObject(GraphicTypeValues.POLYLINE, line, AnnotationUnitsValues.PIXEL)
+            for line in outlines(prediction.activation_map, int(header.Columns), int(header.Rows))
+        ],
+        text_objects=[_disclaimer(prediction.model)],
+    )
+    shape = "INVERSE" if header.PhotometricInterpretation == "MONOCHROME1" else "IDENTITY"  # PS3.3 C.11.6
+    state = GrayscaleSoftcopyPresentationState(
+        referenced_images=[header],
+        content_label="COVIDCXR",
+        content_description="Outline of the class activation map",
+        graphic_annotations=[annotation],
+        graphic_layers=[layer],
+        presentation_lut_transformation=PresentationLUTTransformation(PresentationLUTShapeValues(shape)),
+        **common(header, prediction, "presentation", "covidcxr: outline of the activation map"),
+    )
+    state.BodyPartExamined = "CHEST"  # not a paired structure, so that Laterality stays away (PS3.3 C.7.3.1)
+    return state
+
+
+def outlines(activation_map: ActivationMap, columns: int, rows: int) -> list[NDArray[np.float64]]:
+    """Return closed lines around the places where the map is above each of LEVELS.
+
+    Args:
+        activation_map: What the predictor said.
+        columns: Width of the image in pixels.
+        rows: Its height.
+
+    Returns:
+        float64, shape (points, 2) each: column and row in pixels from the image's top left corner (PS3.3 C.10.5).
+    """
+    left, top, right, bottom = activation_map.box
+    height, width = activation_map.values.shape
+    around: Any = np.pad(activation_map.values.astype(np.float64), 1)  # zeros at the edge close every line
+    x = _places(left, right, width) * columns
+    y = _places(top, bottom, height) * rows
+    found = contour_generator(x, y, around)
+    return [np.asarray(line, np.float64) for level in LEVELS for line in found.lines(level)]
+
+
+def _places(low: float, high: float, cells: int) -> NDArray[np.float64]:
+    """Where the centres of the cells and the two edges lie, as shares of the image."""
+    centres = low + (np.arange(cells) + 0.5) / cells * (high - low)
+    return np.array([low, *centres, high])
+
+
+def _disclaimer(model: str) -> TextObject:
+    return TextObject(
+        f"{DISCLAIMER} {model}",
+        AnnotationUnitsValues.DISPLAY,
+        bounding_box=TEXT_BOX,
+        text_justification=TextJustificationValues.LEFT,
+    )

@@ -1,0 +1,161 @@
+"""A prediction as standard objects in the study of its image: a report, a picture of the map, a presentation state."""
+
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodeContentItem,
+    ComprehensiveSR,
+    ContainerContentItem,
+    DeviceObserverIdentifyingAttributes,
+    FindingSite,
+    Measurement,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    ObservationContext,
+    ObserverContext,
+    RelationshipTypeValues,
+    SourceImageForMeasurementGroup,
+    TextContentItem,
+    TrackingIdentifier,
+)
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence
+from pydicom.sr.codedict import codes
+
+from covidcxr import DISCLAIMER, __version__
+from covidcxr.dicom.results.codes import (
+    AUDIT,
+    AUDIT_VERDICTS,
+    CERTAINTY,
+    CHEST,
+    CHEST_RADIOGRAPHY,
+    COMMENT,
+    FINDINGS,
+    FLAG,
+    FLAGS,
+    INTERVAL,
+    MOST_PROBABLE,
+    NO_ANSWER,
+    PERCENT,
+    POSSIBLE,
+    QUALITATIVE,
+    scheme,
+)
+from covidcxr.dicom.results.common import MANUFACTURER, common
+from covidcxr.dicom.results.header import model_uid, result_uid, source_header
+from covidcxr.images.grey import Grey
+from covidcxr.prediction.predictor import Prediction
+
+
+def results(ds: Dataset, prediction: Prediction, grey: Grey) -> list[Dataset]:
+    """Make everything that there is to send about one image.
+
+    Args:
+        ds: The image that was scored, as received; it is not changed.
+        prediction: What the model says.
+        grey: The decoded image: uint8, shape (Rows, Columns).
+
+    Returns:
+        The report; where there is a map also the picture of it and, for a grey image, the presentation state.
+    """
+    made = [structured_report(ds, prediction)]
+    if prediction.activation_map:
+        from covidcxr.dicom.results.capture import secondary_capture
+        from covidcxr.dicom.results.presentation import presentation_state
+
+        made.append(secondary_capture(ds, prediction, grey))
+        if ds.SamplesPerPixel == 1 and str(ds.PhotometricInterpretation).startswith("MONOCHROME"):
+            made.append(presentation_state(ds, prediction))
+    return made
+
+
+def structured_report(ds: Dataset, prediction: Prediction) -> Dataset:
+    """Say what the model says as a Comprehensive SR by TID 1500 "Measurement Report" (PS3.16).
+
+    One measurement group for each class holds its probability in percent; the container of qualitative evaluations
+    holds the most probable class or why there is no answer, what remains possible, the interval of the probability of
+    COVID-19, the flags, the verdict of the audit and the disclaimer.
+
+    Args:
+        ds: The image that was scored, with or without its pixels; it is not changed.
+        prediction: What the model says about it.
+
+    Returns:
+        A report in the study of the image, with a new SeriesInstanceUID and SOPInstanceUID, complete and unverified.
+
+    Raises:
+        ImageError: The image does not say which instance of which study it is.
+    """
+    header = source_header(ds)
+    content = MeasurementReport(
+        observation_context=ObservationContext(observer_device_context=_observer(prediction.model)),
+        procedure_reported=CHEST_RADIOGRAPHY,
+        imaging_measurements=_measurements(header, prediction),
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    content[0].ContentSequence.append(_evaluations(prediction))
+    return ComprehensiveSR(
+        evidence=[header],
+        content=content[0],
+        is_complete=True,
+        coding_schemes=[scheme()],
+        **common(header, prediction, "report", "covidcxr: probabilities"),
+    )
+
+
+def _observer(model: str) -> ObserverContext:
+    name, _, version = model.partition("@")
+    return ObserverContext(
+        observer_type=codes.DCM.Device,
+        observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+            uid=model_uid(model),
+            name=MANUFACTURER,
+            manufacturer_name=MANUFACTURER,
+            model_name=name,
+            serial_number=version or None,
+        ),
+    )
+
+
+def _measurements(header: Dataset, prediction: Prediction) -> list[MeasurementsAndQualitativeEvaluations]:
+    """One group (TID 1501) a class."""
+    name, _, version = prediction.model.partition("@")
+    algorithm = AlgorithmIdentification(name=name, version=f"{version} (covidcxr {__version__})")
+    image = SourceImageForMeasurementGroup(str(header.SOPClassUID), str(header.SOPInstanceUID))
+    return [
+        MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=TrackingIdentifier(
+                uid=result_uid(str(header.SOPInstanceUID), prediction.model, f"finding {label}"), identifier=str(label)
+            ),
+            finding_type=FINDINGS[label],
+            finding_sites=[FindingSite(CHEST)],
+            algorithm_id=algorithm,
+            source_images=[image],
+            measurements=[Measurement(name=CERTAINTY, value=round(100 * probability, 2), unit=PERCENT)],
+        )
+        for label, probability in prediction.probabilities.items()
+    ]
+
+
+def _evaluations(prediction: Prediction) -> ContainerContentItem:
+    """Everything that is no number; highdicom's own class for it takes no text."""
+    container = ContainerContentItem(QUALITATIVE, relationship_type=RelationshipTypeValues.CONTAINS)
+    contains = RelationshipTypeValues.CONTAINS
+    items: list[Dataset] = []
+    if prediction.label is None:
+        items.append(TextContentItem(NO_ANSWER, prediction.reason or "", contains))
+    else:
+        items.append(CodeContentItem(MOST_PROBABLE, FINDINGS[prediction.label], contains))
+    for label in prediction.prediction_set or ():
+        items.append(CodeContentItem(POSSIBLE, FINDINGS[label], contains))
+    if prediction.interval:
+        low, high = (100 * end for end in prediction.interval)
+        items.append(TextContentItem(INTERVAL, f"{low:.1f} % to {high:.1f} %", contains))
+    for flag in prediction.flags:
+        items += [CodeContentItem(FLAG, FLAGS[flag.code], contains), TextContentItem(FLAG, flag.text, contains)]
+    verdict = prediction.audit.verdict if prediction.audit else None
+    items.append(CodeContentItem(AUDIT, AUDIT_VERDICTS[verdict], contains))
+    for sentence in prediction.audit.to_dict()["says"] if prediction.audit else ():
+        items.append(TextContentItem(AUDIT, sentence, contains))
+    items.append(TextContentItem(COMMENT, DISCLAIMER, contains))
+    container.ContentSequence = Sequence(items)
+    return container

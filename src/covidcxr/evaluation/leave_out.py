@@ -1,0 +1,65 @@
+"""Protocol P3, its folds: for every pair of a COVID-19 and a normal source, what to train on and what to test on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from covidcxr.data.manifest import Record, Split
+from covidcxr.data.splits import check_leakage
+from covidcxr.errors import ManifestError
+from covidcxr.labels import Label
+
+COVID_ORIGINS = ("covid-chestxray", "covid-cxnet", "radiography-covid")
+NORMAL_ORIGINS = ("kermany", "nih")
+"""Where the pictures were taken, not who published them: RSNA's normals are NIH's, and the Radiography database
+holds kermany's children."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two origins that a model is tested on and has never seen."""
+
+    covid: str
+    normal: str
+
+    @property
+    def name(self) -> str:
+        """Return a name for files."""
+        return f"{self.covid}--{self.normal}"
+
+
+PAIRS = tuple(Pair(covid, normal) for covid in COVID_ORIGINS for normal in NORMAL_ORIGINS)
+
+
+def fold(records: Sequence[Record], pair: Pair) -> list[Record]:
+    """Return the records of a pair's fold with their splits: test is the pair, train what knows nothing of it.
+
+    Training leaves out every record of either origin, whatever its class, and every record that shares a patient or
+    nearly the same picture with a test record. Which part a record has in the manifest does not matter, but external
+    records take no part.
+
+    Args:
+        records: The manifest.
+        pair: The origins to leave out.
+
+    Raises:
+        ManifestError: A class of the pair has no test record.
+    """
+    internal = [record for record in records if record.split is not Split.EXTERNAL]
+    test = [replace(record, split=Split.TEST) for record in internal if _tested(record, pair)]
+    if {record.label for record in test} != {Label.COVID, Label.NORMAL}:
+        raise ManifestError(
+            f"Expected COVID-19 records of {pair.covid} and normal ones of {pair.normal} for P3. "
+            f"Received {len(test)} records of one class or none."
+        )
+    known = {record.group for record in test}
+    train = [
+        replace(record, split=Split.TRAIN)
+        for record in internal
+        if record.origin not in (pair.covid, pair.normal) and record.group not in known
+    ]
+    check_leakage(train, test)
+    return train + test
+
+
+def _tested(record: Record, pair: Pair) -> bool:
+    return (record.origin, record.label) in ((pair.covid, Label.COVID), (pair.normal, Label.NORMAL))

@@ -1,0 +1,188 @@
+"""From the bytes of an image file to a grey array."""
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from covidcxr.errors import ImageError
+from covidcxr.images.grey import (
+    DISPLAY_PERCENTILES,
+    MAX_DEEP_PIXELS,
+    MAX_PIXELS,
+    Grey,
+    check_scans,
+    check_size,
+    percentiles_of,
+    to_grey,
+)
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"},
+)
+MAX_BYTES = 8 * MAX_PIXELS
+"""Largest file that is read: MAX_PIXELS of three 16-bit channels, uncompressed, with room to spare."""
+_DICOM_PREFIX = slice(128, 132)  # DICOM PS3.10 section 7.1
+_DICOM_GROUPS = (b"\x02\x00", b"\x08\x00")  # how a data set without that header starts
+_STRIP = 2**20  # pixels at a time where numbers take many times what the picture does
+_TIFF_PHOTOMETRIC, _MIN_IS_WHITE = 262, 0  # TIFF 6.0, section 8
+
+
+def read_image(path: Path) -> Grey:
+    """Decode an image file.
+
+    Args:
+        path: PNG, JPEG, TIFF, BMP, WebP or DICOM file, told by content, not by name.
+
+    Returns:
+        uint8, shape (height, width); see Grey.
+
+    Raises:
+        ImageError: The file cannot be read or is not a single image; the message names it.
+    """
+    return decode_image(read_bytes(path, str(path)), str(path))
+
+
+def read_bytes(path: Path, name: str) -> bytes:
+    """Read an image file: no more of it than decode_image needs to see that it is too large.
+
+    Args:
+        path: The file.
+        name: What to call it in messages.
+
+    Raises:
+        ImageError: The file cannot be read; the message names it.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ImageError(f"Expected a readable image file. Received {name}: {error.strerror}.") from error
+
+
+def decode_image(data: bytes, name: str) -> Grey:
+    """Decode the bytes of an image file; see read_image.
+
+    Pictures deeper than 8 bits are shown between DISPLAY_PERCENTILES of their values; DICOM objects as their modality
+    and VOI transformations and their photometric interpretation say. Transparent pixels lie over black.
+
+    Args:
+        data: Content of the file.
+        name: What to call the file in messages.
+
+    Returns:
+        uint8, shape (height, width); see Grey.
+
+    Raises:
+        ImageError: The bytes are not a single image; the message names it and says what was expected.
+    """
+    try:
+        if not data:
+            raise ImageError("0 bytes")
+        if len(data) > MAX_BYTES:
+            raise ImageError(f"more than {MAX_BYTES} bytes")
+        return _decode_dicom(data) if is_dicom(data) else _decode_picture(data)
+    except Exception as error:  # decoders of hostile bytes raise anything
+        reason = str(error) or repr(error)
+        raise ImageError(
+            f"Expected a PNG, JPEG, TIFF, BMP, WebP or DICOM image. Received {name}: {reason.rstrip('.')}."
+        ) from error
+
+
+def is_dicom(data: bytes) -> bool:
+    """Tell by the first 132 bytes or more whether a file is a DICOM object, with or without the header of PS3.10."""
+    return data[_DICOM_PREFIX] == b"DICM" or data[:2] in _DICOM_GROUPS
+
+
+def _decode_dicom(data: bytes) -> Grey:
+    from covidcxr.images.dicom import decode_dicom  # pydicom costs 0.1 s, which pictures need not pay
+
+    return decode_dicom(data)
+
+
+def _decode_picture(data: bytes) -> Grey:
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise ImageError("the content is none of these") from error
+    check_size(*image.size)
+    _check_single(image)
+    if image.format == "WEBP":
+        _check_deep(image, "WebP")
+    tiles = image.tile  # type: ignore[attr-defined]
+    deep_colour = not image.mode.startswith("I") and any(";16" in str(tile.args) for tile in tiles)
+    if image.info.get("progressive"):
+        check_scans(data)
+    white = image.format == "TIFF" and image.tag_v2.get(_TIFF_PHOTOMETRIC) == _MIN_IS_WHITE  # type: ignore[attr-defined]
+    if ExifTags.Base.Orientation in image.getexif():
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        return _grey_from_sixteen_bits(image, inverted=white)
+    if image.mode.startswith(("I", "F")):
+        grey = _grey_from_deep(image)
+        return 255 - grey if white else grey
+    if image.has_transparency_data:
+        grey = _grey_over_black(image)
+    else:
+        grey = np.asarray(image if image.mode == "L" else image.convert("L"))
+    if deep_colour and grey.max() < 128:  # Pillow has taken the upper eight bits of each channel
+        raise ImageError("16 bits a channel of which the upper ones are empty, which is read as a grey picture only")
+    return grey
+
+
+def _check_single(image: Image.Image) -> None:
+    """Refuse animations and documents of several pages; the further pictures of an MPO are previews or depth maps."""
+    if image.format == "MPO":
+        return
+    try:
+        image.seek(1)
+    except EOFError:
+        return
+    raise ImageError("more than one picture in the file")
+
+
+def _check_deep(image: Image.Image, kind: str) -> None:
+    if image.width * image.height > MAX_DEEP_PIXELS:
+        size = f"{image.width} x {image.height} pixels of {kind}"
+        raise ImageError(f"{size}, more than {MAX_DEEP_PIXELS} are not decoded")
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """Cut a picture into strips; gives the rows of each and the strip."""
+    step = max(1, _STRIP // image.width)
+    for top in range(0, image.height, step):
+        bottom = min(top + step, image.height)
+        yield slice(top, bottom), image.crop((0, top, image.width, bottom))
+
+
+def _grey_from_sixteen_bits(image: Image.Image, *, inverted: bool) -> Grey:
+    counts, levels = np.zeros(2**16, np.int64), np.arange(2**16, dtype=np.float64)
+    for _, strip in _strips(image):
+        counts += np.bincount(np.asarray(strip).ravel(), minlength=2**16)
+    table = to_grey(levels, *percentiles_of(levels, counts))
+    if inverted:
+        table = 255 - table
+    grey = np.empty((image.height, image.width), np.uint8)
+    for rows, strip in _strips(image):
+        grey[rows] = table[np.asarray(strip)]
+    return grey
+
+
+def _grey_over_black(image: Image.Image) -> Grey:
+    grey = np.empty((image.height, image.width), np.uint8)
+    for rows, strip in _strips(image):
+        black = Image.new("RGBA", strip.size, (0, 0, 0, 255))
+        grey[rows] = np.asarray(Image.alpha_composite(black, strip.convert("RGBA")).convert("L"))
+    return grey
+
+
+def _grey_from_deep(image: Image.Image) -> Grey:
+    _check_deep(image, "32 bits")
+    values = np.asarray(image, dtype=np.float32)
+    if not np.isfinite(values).all():
+        raise ImageError("pixel values that are not finite numbers")
+    low, high = np.percentile(values, DISPLAY_PERCENTILES)
+    return to_grey(values, float(low), float(high))

@@ -1,0 +1,272 @@
+"""A model file to predictions: everything that shows a number to a person calls this, and nothing else does."""
+
+import hashlib
+from collections.abc import Collection, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib.resources import as_file, files
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from covidcxr.errors import ArtifactError
+from covidcxr.images.grey import Grey
+from covidcxr.labels import Label, PointName
+from covidcxr.prediction.artifact import ACTIVATION_MAP, EMBEDDING, GATE, INPUT, LUNGS, PROBABILITIES, Artifact
+from covidcxr.prediction.flags import Flag, FlagCode
+from covidcxr.prediction.gate import pixel_flags, score_flags
+from covidcxr.prediction.verdict import Audit
+
+LUNG = 0.5
+"""Probability from which a cell of the activation map counts as lung."""
+AT_ONCE = 4
+"""Images in one run of the network: what lies between the layers of more does not fit into the cache of a core, and
+each then takes longer (docs/performance.md)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActivationMap:
+    """Where the evidence lies (class activation map, Zhou et al. 2016).
+
+    Attributes:
+        values: float32, shape (h, w), 0..1, 1 is the strongest place of this image: evidence for the predicted class.
+        contrast: float32, shape (h, w), -1..1: above 0 what speaks for COVID-19, below 0 what speaks for another
+            pneumonia; None in models that lack one of these classes.
+        lung_share: Share of ``values`` that lies in lung, 0..1; None where ``values`` are all zero or the network looks
+            for no lungs.
+        lungs: float32, shape (h, w), 0..1, probability of lung in each cell; None where the network looks for no lungs.
+        box: Left, top, right, bottom of the map in the whole image, as shares of its width and height.
+    """
+
+    values: NDArray[np.float32]
+    box: tuple[float, float, float, float]
+    contrast: NDArray[np.float32] | None = None
+    lung_share: float | None = None
+    lungs: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """On which side of an operating point an image lies.
+
+    Attributes:
+        threshold: Of the operating point, 0..1.
+        positive: Whether the probability of COVID-19 is at least the threshold.
+    """
+
+    threshold: float
+    positive: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What the model says about one image.
+
+    Attributes:
+        label: Most probable class, None if the model abstained.
+        probabilities: Probability of every class of the model, 0..1, sum 1.
+        interval: Ends of the interval of the probability of COVID-19 (covidcxr.prediction.conformal); None in models
+        without.
+        prediction_set: Classes that remain possible; None in models without conformal thresholds.
+        operating_points: Call at every operating point of the model; empty in models without any and in abstentions.
+        flags: What to know before using the number, the weightiest first.
+        model: Name and hash of the model file.
+        audit: What an audit found out about the model; None if nobody audited it.
+        activation_map: None in models without one and in abstentions.
+    """
+
+    label: Label | None
+    probabilities: dict[Label, float]
+    interval: tuple[float, float] | None
+    prediction_set: tuple[Label, ...] | None
+    operating_points: dict[PointName, Call]
+    flags: tuple[Flag, ...]
+    model: str
+    audit: Audit | None
+    activation_map: ActivationMap | None
+
+    @property
+    def abstained(self) -> bool:
+        """Whether the model declines to answer."""
+        return self.label is None
+
+    @property
+    def reason(self) -> str | None:
+        """Why it declined, in plain words; None if it answered."""
+        return next((flag.text for flag in self.flags if flag.declines), None)
+
+    @property
+    def lung_share(self) -> float | None:
+        """Share of the activation map that lies in lung, 0..1, where there is a map and the network looks for lungs."""
+        return self.activation_map.lung_share if self.activation_map else None
+
+    def to_dict(self, path: str) -> dict[str, Any]:
+        """Return the JSON object that the command line and the API both give for the image called ``path``."""
+        return {
+            "path": path,
+            "label": self.label,
+            "probabilities": {str(label): value for label, value in self.probabilities.items()},
+            "interval": self.interval,
+            "prediction_set": self.prediction_set,
+            "operating_points": {str(name): asdict(call) for name, call in self.operating_points.items()},
+            "abstained": self.abstained,
+            "reason": self.reason,
+            "flags": [{"code": flag.code, "text": flag.text} for flag in self.flags],
+            "lung_share": self.lung_share,
+            "model": self.model,
+            "audit": self.audit.to_dict() if self.audit else None,
+        }
+
+
+class Predictor:
+    """A loaded model file. Safe to share between threads.
+
+    Attributes:
+        artifact: What the file says about itself.
+        model: Name and hash of the file.
+        outputs: Names of what the network gives, see covidcxr.prediction.artifact.
+
+    Example:
+        A drawn radiograph; covidcxr.images.decode.read_image gives that of a file.
+
+        >>> from covidcxr.images.phantom import radiograph
+        >>> grey = radiograph(np.random.default_rng(0), size=(1024, 896))
+        >>> prediction = Predictor.default().predict(grey)
+        >>> [str(label) for label in prediction.probabilities]
+        ['normal', 'pneumonia', 'covid']
+        >>> prediction.abstained
+        False
+    """
+
+    def __init__(self, session: ort.InferenceSession, artifact: Artifact, model: str) -> None:
+        self.artifact = artifact
+        self.model = model
+        self._session = session
+        self.outputs = frozenset(output.name for output in session.get_outputs())
+
+    @classmethod
+    def load(cls, path: Path, *, threads: int = 0) -> Self:
+        """Load a model file.
+
+        Args:
+            path: ONNX file exported by covidcxr.
+            threads: Threads for one prediction; 0 takes all cores.
+
+        Raises:
+            ArtifactError: No such file, not an ONNX file, or without a valid contract; the message names it.
+        """
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # Idle threads sleep: one that spins takes its core from decoding, and from imports while the model loads.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            with ThreadPoolExecutor(1) as other_core:
+                hashing = other_core.submit(_sha256, path)
+                session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            digest = hashing.result()
+        except Exception as error:  # onnxruntime has no common base of its exceptions
+            raise ArtifactError(f"Expected a model file in ONNX format. Received {path}: {error}") from error
+        artifact = Artifact.from_metadata(session.get_modelmeta().custom_metadata_map, str(path))
+        return cls(session, artifact, f"{artifact.name}@{digest[:12]}")
+
+    @classmethod
+    def default(cls, *, threads: int = 0) -> Self:
+        """Load the model that comes with the package."""
+        with as_file(files("covidcxr") / "assets" / "covidcxr.onnx") as path:
+            return cls.load(path, threads=threads)
+
+    def predict(self, grey: Grey) -> Prediction:
+        """Score one decoded image: uint8, shape (height, width), from covidcxr.images."""
+        return self.predict_many([grey])[0]
+
+    def predict_many(self, greys: Sequence[Grey]) -> list[Prediction]:
+        """Score decoded images, in their order."""
+        if not greys:
+            return []
+        outputs = self.run(greys, self.outputs - {EMBEDDING})
+        return [
+            self._prediction(grey, {name: values[index] for name, values in outputs.items()})
+            for index, grey in enumerate(greys)
+        ]
+
+    def run(self, greys: Sequence[Grey], names: Collection[str]) -> dict[str, NDArray[np.float32]]:
+        """Return outputs of the network as they are, for those who study it.
+
+        Args:
+            greys: Decoded images, at least one.
+            names: Some of ``outputs``.
+
+        Returns:
+            By name, see covidcxr.prediction.artifact.
+        """
+        batch = np.stack([self.artifact.preprocessing(grey) for grey in greys])[..., np.newaxis]
+        parts = [
+            self._session.run(list(names), {INPUT: batch[start : start + AT_ONCE]})
+            for start in range(0, len(batch), AT_ONCE)
+        ]
+        return {name: np.concatenate(values) for name, *values in zip(names, *parts, strict=True)}
+
+    def _prediction(self, grey: Grey, outputs: dict[str, NDArray[np.float32]]) -> Prediction:
+        artifact = self.artifact
+        by_label = dict(zip(artifact.labels, map(float, outputs[PROBABILITIES]), strict=True))
+        conformal, prediction_set, interval = artifact.conformal, None, None
+        if conformal:
+            possible = conformal.prediction_set(list(by_label.values()))
+            prediction_set = tuple(artifact.labels[index] for index in possible)
+            interval = conformal.interval(by_label[Label.COVID])
+        flags = pixel_flags(grey)
+        if artifact.gate and not flags:
+            flags = score_flags(artifact.gate, outputs[GATE])
+        if prediction_set == artifact.labels:
+            flags += (Flag(FlagCode.UNCERTAIN),)
+        declined = any(flag.declines for flag in flags)
+        return Prediction(
+            label=None if declined else max(by_label, key=by_label.__getitem__),
+            probabilities=by_label,
+            interval=interval,
+            prediction_set=prediction_set,
+            operating_points={} if declined else self._calls(by_label),
+            flags=flags,
+            model=self.model,
+            audit=artifact.audit,
+            activation_map=None if declined else self._map(outputs),
+        )
+
+    def _map(self, outputs: dict[str, NDArray[np.float32]]) -> ActivationMap | None:
+        if ACTIVATION_MAP not in outputs:
+            return None
+        labels, maps = self.artifact.labels, outputs[ACTIVATION_MAP]
+        values = _unit_range(maps[..., int(outputs[PROBABILITIES].argmax())])
+        contrast = lung_share = lungs = None
+        if {Label.COVID, Label.PNEUMONIA} <= set(labels):
+            difference = maps[..., labels.index(Label.COVID)] - maps[..., labels.index(Label.PNEUMONIA)]
+            contrast = difference / max(float(np.abs(difference).max()), float(np.finfo(np.float32).tiny))
+        if LUNGS in outputs:
+            lungs = outputs[LUNGS][..., 0]
+            lung_share = float(values[lungs >= LUNG].sum() / values.sum()) if values.any() else None
+        box = self.artifact.preprocessing.box
+        return ActivationMap(values=values, contrast=contrast, lung_share=lung_share, lungs=lungs, box=box)
+
+    def _calls(self, probabilities: dict[Label, float]) -> dict[PointName, Call]:
+        return {
+            point.name: Call(threshold=point.threshold, positive=probabilities[Label.COVID] >= point.threshold)
+            for point in self.artifact.operating_points
+        }
+
+
+def _sha256(path: Path) -> str:
+    # In one piece: file_digest() reads in hundreds, each of which waits for whatever other threads compute.
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+        return hashlib.sha256(content).hexdigest()
+
+
+def _unit_range(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Keep the positive evidence and divide it by its maximum; all zeros where there is none."""
+    positive = np.maximum(values, 0)
+    peak = positive.max()
+    return positive / peak if peak > 0 else positive

@@ -1,0 +1,1 @@
+"""What a training run depends on: the recipe, the pictures it selects, the folder it writes."""

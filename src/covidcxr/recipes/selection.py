@@ -1,0 +1,84 @@
+"""Which records of a manifest a recipe learns from, is steered by, and is tested on."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from covidcxr.data.manifest import Record, Split, data_hash
+from covidcxr.data.splits import grouped_split
+from covidcxr.errors import ManifestError
+from covidcxr.labels import Label
+from covidcxr.recipes.recipe import Data, Recipe, Selection
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The records of a recipe by their use; no patient and no near-duplicate stands in two parts."""
+
+    train: list[Record]
+    validation: list[Record]
+    test: list[Record]
+
+    @property
+    def training_hash(self) -> str:
+        """Hash of all that a run looks at: see covidcxr.data.manifest.data_hash."""
+        return data_hash(self.train + self.validation)
+
+
+def split_parts(records: Sequence[Record], recipe: Recipe) -> Parts:
+    """Divide the records that a recipe selects by the split of the manifest; external records are in no part.
+
+    Raises:
+        ManifestError: A class of the recipe has no record.
+    """
+    internal = [record for record in records if record.split is not Split.EXTERNAL]
+    chosen = select(internal, recipe.data, seed=recipe.training.seed)
+    train = [record for record in chosen if record.split is Split.TRAIN]
+    test = [record for record in chosen if record.split is Split.TEST]
+    validation: list[Record] = []
+    if recipe.training.validation_folds:
+        train, validation = grouped_split(
+            train, test_share_folds=recipe.training.validation_folds, seed=recipe.training.seed
+        )
+    return Parts(train=train, validation=validation, test=test)
+
+
+def select(records: Sequence[Record], data: Data, *, seed: int) -> list[Record]:
+    """Choose the records that take part in a recipe.
+
+    With ``limit_per_class`` a seeded random choice of each class, as many as the smallest class has, at most the limit.
+
+    Returns:
+        Records in the order of the manifest.
+
+    Raises:
+        ManifestError: A class of the recipe has no record.
+    """
+    chosen = [record for record in records if any(_matches(record, selection) for selection in data.select)]
+    counts = Counter(record.label for record in chosen)
+    for selection in data.select:
+        if not counts[selection.label]:
+            where = " or ".join(selection.sources) or "any source"
+            raise ManifestError(f"Expected records of {selection.label} of {where}. Received none in the manifest.")
+    if data.limit_per_class is None:
+        return chosen
+    limit = min(data.limit_per_class, *counts.values())
+    order = np.random.default_rng(seed).permutation(len(chosen))
+    taken: Counter[Label] = Counter()
+    kept = set()
+    for index in order:
+        label = chosen[index].label
+        if taken[label] < limit:
+            taken[label] += 1
+            kept.add(index)
+    return [record for index, record in enumerate(chosen) if index in kept]
+
+
+def _matches(record: Record, selection: Selection) -> bool:
+    return (
+        record.label == selection.label
+        and (not selection.sources or record.source in selection.sources)
+        and (not selection.views or record.view in selection.views)
+    )

@@ -1,0 +1,224 @@
+"""Temperature, operating points, prediction sets and intervals, from a run's validation groups and never test data."""
+
+import csv
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from crepes import ConformalClassifier  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from venn_abers import VennAbers  # type: ignore[import-untyped]
+
+from covidcxr.evaluation.metrics import FloatArray, IntArray, estimate, sensitivity, specificity
+from covidcxr.labels import LABELS, Label, PointName
+from covidcxr.prediction.artifact import OperatingPoint
+from covidcxr.prediction.conformal import Conformal
+
+SEED = 0
+SCREENING_SENSITIVITY = 0.95
+TEMPERATURES = (0.2, 10.0)
+"""Limits of the fit: without a mistake on the validation images the best temperature would be 0, and a small one makes
+the rounding of float32 larger by 1 / T."""
+SMALLEST = float(np.finfo(np.float32).tiny)
+"""Stands in for a probability of 0, which the network's float32 gives where it is smaller than that."""
+MARGIN = 1e-5
+"""How far a threshold lies below the image that it was chosen on: as far as an exported file may differ from Keras."""
+COVERAGE = 0.8
+"""At 0.9 every fifth validation image of the shipped recipe would keep all classes, and the model would not answer."""
+FEWEST = 9
+"""Smallest number of validation groups of a class: of few a threshold is mere chance, and of fewer than
+1 / (1 - COVERAGE) - 1 no probability is too low, so that the class would always remain possible."""
+DECIMALS = 6
+"""Of the ends of an interval in the model file."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What an export adds to the network; the defaults add nothing.
+
+    Attributes:
+        temperature: Divides the scores before softmax.
+        operating_points: Thresholds on the probability of COVID-19 after the temperature.
+        conformal: Prediction sets and intervals of the probabilities after the temperature.
+    """
+
+    temperature: float = 1.0
+    operating_points: tuple[OperatingPoint, ...] = ()
+    conformal: Conformal | None = None
+
+
+def calibrate(path: Path) -> Calibration:
+    """Calibrate on the file ``validation.csv`` of a run.
+
+    There are no operating points where the network has no class COVID-19, or no validation image stands on one side;
+    no prediction sets where it has no class COVID-19, or fewer than FEWEST validation groups of a class.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    labels = tuple(label for label in LABELS if label in rows[0])
+    y_true = np.array([labels.index(Label(row["y_true"])) for row in rows], np.int64)
+    y_score = np.array([[float(row[label]) for label in labels] for row in rows], np.float64)
+    groups = np.array([row["group"] for row in rows])
+    temperature = fit_temperature(y_true, y_score)
+    y_score = tempered(y_score, temperature)
+    return Calibration(
+        temperature, _covid_points(labels, y_true, y_score, groups), _conformal(labels, y_true, y_score, groups)
+    )
+
+
+def tempered(y_score: FloatArray, temperature: float) -> FloatArray:
+    """Return softmax(log p / T). The logarithm of a softmax is its scores up to a constant, which softmax forgets.
+
+    Args:
+        y_score: float64, shape (n, classes), probabilities.
+        temperature: T, above 0.
+
+    Returns:
+        float64, shape (n, classes), probabilities.
+    """
+    logits = np.log(np.maximum(y_score, SMALLEST)) / temperature
+    weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: FloatArray = weights / weights.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def fit_temperature(y_true: IntArray, y_score: FloatArray) -> float:
+    """Return the temperature with the smallest mean negative log likelihood (Guo et al. 2017).
+
+    Args:
+        y_true: int64, shape (n,), class indices.
+        y_score: float64, shape (n, classes), probabilities.
+
+    Returns:
+        Within TEMPERATURES; above 1 the network was too sure of itself.
+    """
+    images = np.arange(len(y_true))
+
+    def loss(log_temperature: float) -> float:
+        likelihoods = tempered(y_score, np.exp(log_temperature))[images, y_true]
+        return float(-np.log(np.maximum(likelihoods, SMALLEST)).mean())
+
+    best = minimize_scalar(loss, bounds=np.log(TEMPERATURES), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(best.x))
+
+
+def _covid_points(
+    labels: Sequence[Label], y_true: IntArray, y_score: FloatArray, groups: NDArray[np.str_]
+) -> tuple[OperatingPoint, ...]:
+    if Label.COVID not in labels:
+        return ()
+    covid = labels.index(Label.COVID)
+    truth = y_true == covid
+    if truth.all() or not truth.any():
+        return ()
+    return operating_points(truth, y_score[:, covid], groups)
+
+
+def operating_points(
+    truth: NDArray[np.bool_], score: FloatArray, groups: NDArray[np.str_]
+) -> tuple[OperatingPoint, ...]:
+    """Choose the operating points of a score, and measure them on the images that they were chosen on.
+
+    Args:
+        truth: bool, shape (n,), whether an image shows COVID-19; both kinds are there.
+        score: float64, shape (n,), probability of COVID-19, 0..1.
+        groups: str, shape (n,), see covidcxr.data.manifest.Record.
+
+    Returns:
+        One point for every PointName, in their order; see there for how each is chosen.
+    """
+    thresholds = np.maximum(np.unique(score) - MARGIN, 0)
+    found = truth.sum() - np.searchsorted(np.sort(score[truth]), thresholds)
+    cleared = np.searchsorted(np.sort(score[~truth]), thresholds)
+    screening = np.flatnonzero(found / truth.sum() >= SCREENING_SENSITIVITY)[-1]
+    # in whole numbers, so that ties are ties; the first of them has the lowest threshold, hence the highest sensitivity
+    balanced = np.argmax(found * (~truth).sum() + cleared * truth.sum())
+    chosen = {PointName.SCREENING: screening, PointName.BALANCED: balanced}
+    return tuple(_measured(name, float(thresholds[chosen[name]]), truth, score, groups) for name in PointName)
+
+
+def _measured(
+    name: PointName, threshold: float, truth: NDArray[np.bool_], score: FloatArray, groups: NDArray[np.str_]
+) -> OperatingPoint:
+    called = np.eye(2)[(score >= threshold).astype(int)]  # as probabilities of 0 and 1, which the metrics take
+    measured = {"sensitivity": sensitivity(1), "specificity": specificity(1)}
+    estimates = estimate(measured, truth.astype(np.int64), called, groups, seed=SEED)
+    return OperatingPoint(
+        name=name,
+        threshold=threshold,
+        sensitivity=estimates["sensitivity"].value,
+        sensitivity_interval=(estimates["sensitivity"].low, estimates["sensitivity"].high),
+        specificity=estimates["specificity"].value,
+        specificity_interval=(estimates["specificity"].low, estimates["specificity"].high),
+        images=len(truth),
+        groups=len(np.unique(groups)),
+    )
+
+
+def _conformal(
+    labels: Sequence[Label], y_true: IntArray, y_score: FloatArray, groups: NDArray[np.str_]
+) -> Conformal | None:
+    # One image of each group, drawn by chance: the guarantee is for exchangeable images, which images of one patient
+    # are not, and crepes and venn-abers take no weights, which would be the other way.
+    order = np.random.default_rng(SEED).permutation(len(groups))
+    drawn = order[np.unique(groups[order], return_index=True)[1]]
+    y_true, y_score = y_true[drawn], y_score[drawn]
+    images = np.bincount(y_true, minlength=len(labels))
+    if Label.COVID not in labels or images.min() < FEWEST:
+        return None
+    covid = labels.index(Label.COVID)
+    scores, low, high = interval_steps(y_true == covid, y_score[:, covid])
+    return Conformal(
+        coverage=COVERAGE,
+        thresholds=set_thresholds(y_true, y_score),
+        images=tuple(images.tolist()),
+        scores=tuple(scores.tolist()),
+        low=tuple(low.tolist()),
+        high=tuple(high.tolist()),
+    )
+
+
+def set_thresholds(y_true: IntArray, y_score: FloatArray) -> tuple[float, ...]:
+    """Return for each class the smallest probability with which it remains possible, less MARGIN.
+
+    Args:
+        y_true: int64, shape (n,), class indices of exchangeable images; every class is there.
+        y_score: float64, shape (n, classes), probabilities.
+    """
+    classifier = ConformalClassifier()
+    classifier.fit(1 - y_score[np.arange(len(y_true)), y_true], bins=y_true)
+
+    def smallest(label: int) -> float:
+        # the set changes only at the probabilities of the class's own images
+        probabilities = np.unique(np.append(y_score[y_true == label, label], 0))
+        bins = np.full(len(probabilities), label)
+        possible = classifier.predict_set(1 - probabilities, bins=bins, confidence=COVERAGE, smoothing=False)
+        return float(probabilities[possible == 1][0])
+
+    return tuple(max(smallest(label) - MARGIN, 0.0) for label in range(y_score.shape[1]))
+
+
+def interval_steps(truth: NDArray[np.bool_], score: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return the Venn-Abers interval as steps (Vovk and Petej 2014), ends rounded outwards to DECIMALS.
+
+    Args:
+        truth: bool, shape (n,), whether an image shows COVID-19; both kinds are there.
+        score: float64, shape (n,), probability of COVID-19, 0..1.
+
+    Returns:
+        Three float64 arrays of one shape: ascending scores, the first 0, and both ends from each of them on, which
+        ascend too.
+    """
+    edges = np.unique(np.append(score, 0))
+    between = (edges + np.append(edges[1:], 1)) / 2  # at an edge itself the upper end is still that of the step below
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # venn-abers divides 0 by 0 and takes the rest
+        fitted = VennAbers().fit(np.column_stack([1 - score, score]), truth.astype(int))
+        _, ends = fitted.predict_proba(np.column_stack([1 - between, between]))
+    outwards = np.column_stack([np.floor(ends[:, 0] * 10**DECIMALS), np.ceil(ends[:, 1] * 10**DECIMALS)])
+    steps = np.maximum.accumulate(np.clip(outwards / 10**DECIMALS, 0, 1))
+    changed = np.append(True, (np.diff(steps, axis=0) != 0).any(axis=1))
+    return edges[changed], steps[changed, 0], steps[changed, 1]

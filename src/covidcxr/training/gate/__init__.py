@@ -1,0 +1,1 @@
+"""The check that declines everything but frontal chest X-rays of adults: training and measurement."""

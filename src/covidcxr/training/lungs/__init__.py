@@ -1,0 +1,1 @@
+"""The networks that find the lungs: data, training, report."""

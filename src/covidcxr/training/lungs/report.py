@@ -1,0 +1,132 @@
+"""How well the lung networks find lungs: Dice on held-out images, and a contact sheet to look at."""
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from covidcxr import __version__
+from covidcxr.evaluation.metrics import Estimate, estimate
+from covidcxr.images.decode import read_image
+from covidcxr.images.grey import Grey
+from covidcxr.images.preprocessing import Preprocessing
+from covidcxr.prediction.lungs import LungSegmenter, Mask
+from covidcxr.prediction.predictor import LUNG
+from covidcxr.training.lungs.data import LungPair, load_pairs
+
+SHEET_PICTURES, _COLUMNS, _SIDE, _GAP = 24, 6, 240, 6  # of the contact sheet: pictures, in a row, pixels
+_DRAWN, _FOUND = (0, 158, 115), (230, 159, 0)
+"""Colours of the outlines by people (green) and by the network (orange), distinct for colour-blind readers (Okabe and
+Ito 2008)."""
+
+
+def evaluate(
+    segmenter: LungSegmenter, known: Sequence[LungPair], unseen: Sequence[LungPair], examples: Path, *, seed: int
+) -> dict[str, Any]:
+    """Compare masks of the exported file with those that people drew, at the size of each image.
+
+    Args:
+        segmenter: The file.
+        known: Pairs that it was trained on; only counted.
+        unseen: Pairs of held-out hospitals.
+        examples: Contact sheet to write: held-out images from worst to best.
+        seed: Of the bootstrap.
+
+    Returns:
+        JSON values: mean Dice with its 95 % interval by bootstrap over patients, and what it is of.
+    """
+    greys = [read_image(pair.image) for pair in unseen]
+    drawn = [read_image(pair.mask) >= 128 for pair in unseen]
+    found = segmenter.masks(greys)
+    scores = np.array([dice(mask, other) for mask, other in zip(drawn, found, strict=True)])
+    order = np.argsort(scores)
+    shown = order[np.linspace(0, len(order) - 1, min(SHEET_PICTURES, len(order))).round().astype(int)]
+    contact_sheet([outlined(greys[i], drawn[i], found[i]) for i in shown]).save(examples)
+    return {
+        "dice": mean_dice(scores, [pair.patient_id for pair in unseen], seed=seed).to_dict(),
+        "lowest_dice": float(scores.min()),
+        "test": _counts(unseen),
+        "training": _counts(known),
+        "hospitals_held_out": sorted({pair.hospital for pair in unseen}),
+        "versions": {"covidcxr": __version__, "python": platform.python_version()}
+        | {package: version(package) for package in ("tensorflow", "keras", "tf2onnx", "onnxruntime", "numpy")},
+    }
+
+
+def evaluate_cells(
+    network: keras.Model, preprocessing: Preprocessing, unseen: Sequence[LungPair], *, seed: int
+) -> dict[str, Any]:
+    """Compare coarse lungs with those that people drew, in cells that count as lung.
+
+    Args:
+        network: Of covidcxr.training.networks.lung_cells.lung_cell_network.
+        preprocessing: What it was trained with.
+        unseen: Pairs of held-out hospitals.
+        seed: Of the bootstrap.
+
+    Returns:
+        JSON values: mean Dice as in ``evaluate``, and the sides of picture and cells.
+    """
+    images, masks = load_pairs(unseen, preprocessing)
+    found = np.asarray(network.predict(images, verbose=0))[..., 0]
+    side = found.shape[1]
+    drawn = masks.reshape(len(masks), side, preprocessing.size // side, side, -1).mean(axis=(2, 4)) / 255
+    scores = np.array([dice(one, other) for one, other in zip(drawn >= LUNG, found >= LUNG, strict=True)])
+    return {
+        "dice": mean_dice(scores, [pair.patient_id for pair in unseen], seed=seed).to_dict(),
+        "lowest_dice": float(scores.min()),
+        "side": preprocessing.size,
+        "cells": side,
+    }
+
+
+def _counts(pairs: Sequence[LungPair]) -> dict[str, int]:
+    return {
+        "n": len(pairs),
+        "patients": len({pair.patient_id for pair in pairs}),
+        "hospitals": len({pair.hospital for pair in pairs} - {""}),
+    }
+
+
+def dice(mask: Mask, other: Mask) -> float:
+    """Return the Dice coefficient of two masks of one size, 0..1; 1 if both are empty."""
+    total = int(mask.sum() + other.sum())
+    return 2 * int((mask & other).sum()) / total if total else 1.0
+
+
+def mean_dice(scores: NDArray[np.float64], patients: Sequence[str], *, seed: int) -> Estimate:
+    """Return the mean Dice over images, shape (n,), with its interval; ``patients`` names the patient of each."""
+    return estimate(
+        {"dice": lambda _, score, weight: float(np.average(score[:, 0], weights=weight))},
+        np.zeros(len(scores), np.int64),
+        scores[:, np.newaxis],
+        np.array(patients),
+        seed=seed,
+    )["dice"]
+
+
+def outlined(grey: Grey, drawn: Mask, found: Mask) -> Image.Image:
+    """Draw the outlines of the lungs on a radiograph: green as drawn by people, orange as found by the network."""
+    size = (_SIDE, _SIDE)
+    picture = Image.fromarray(grey).convert("RGB").resize(size, Image.Resampling.BILINEAR)
+    for mask, colour in ((drawn, _DRAWN), (found, _FOUND)):
+        lungs = Image.fromarray(mask).resize(size, Image.Resampling.NEAREST).convert("L")
+        edge = np.asarray(lungs) > np.asarray(lungs.filter(ImageFilter.MinFilter(3)))
+        picture.paste(colour, mask=Image.fromarray(edge))
+    return picture
+
+
+def contact_sheet(pictures: Sequence[Image.Image]) -> Image.Image:
+    """Lay out pictures as ``outlined`` makes them, row by row."""
+    rows = -(-len(pictures) // _COLUMNS)
+    step = _SIDE + _GAP
+    sheet = Image.new("RGB", (_COLUMNS * step + _GAP, rows * step + _GAP))
+    for place, picture in enumerate(pictures):
+        sheet.paste(picture, (_GAP + place % _COLUMNS * step, _GAP + place // _COLUMNS * step))
+    return sheet

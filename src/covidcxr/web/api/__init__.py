@@ -1,0 +1,1 @@
+"""The JSON interfaces: predictions, reports and the Open Inference Protocol."""

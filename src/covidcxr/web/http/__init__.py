@@ -1,0 +1,1 @@
+"""What every request passes: errors, access, logs, health, metrics, timeouts."""

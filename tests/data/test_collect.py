@@ -1,0 +1,92 @@
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from covidcxr.data.collect import REJECT_COLUMNS, Reason, collect, find_collections, read_rejects, write_rejects
+from covidcxr.data.manifest import FRONTAL_VIEWS, View
+from covidcxr.errors import ManifestError
+from covidcxr.labels import Label
+from support.small_collections import actualmed_row, save, write_collections, write_table
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("collections")
+    write_collections(folder)
+    return folder
+
+
+def test_everything_is_either_kept_or_left_out_with_its_reason(root):
+    pictures, rejects = collect(root, FRONTAL_VIEWS)
+    assert len(pictures) == 20 + 8 + 2
+    assert {reject.path.name: reject.reason for reject in rejects} == {
+        "lateral.png": Reason.VIEW,
+        "slice.png": Reason.VIEW,
+        "volume.nii.gz": Reason.VIEW,
+        "todo.png": Reason.FINDING,
+        "broken.png": Reason.BROKEN,
+        "gone.png": Reason.MISSING,
+        "C.png": Reason.FINDING,
+    }
+    lateral = next(reject for reject in rejects if reject.path.name == "lateral.png")
+    assert (lateral.view, lateral.patient_id) == (View.LATERAL, "covid-chestxray:covid-2.png")
+
+
+def test_a_kept_picture_says_all_about_itself(root):
+    pictures, _ = collect(root, FRONTAL_VIEWS)
+    assert [picture.id for picture in pictures] == sorted(picture.id for picture in pictures)
+    covid = next(picture for picture in pictures if picture.id == "covid-chestxray/covid-3.png")
+    assert (covid.label, covid.width, covid.height, covid.item.age) == (Label.COVID, 200, 240, 60)
+    assert covid.sha256 == hashlib.sha256(covid.item.path.read_bytes()).hexdigest()
+
+
+def test_other_views_can_be_asked_for(root):
+    pictures, rejects = collect(root, {View.PA})
+    assert {picture.source for picture in pictures} == {"covid-chestxray"}
+    assert sum(reject.reason is Reason.VIEW for reject in rejects) == 3 + 20 + 3
+
+
+def test_a_root_without_collections_is_an_error_that_names_the_folders(tmp_path):
+    (tmp_path / "something").mkdir()
+    with pytest.raises(ManifestError, match="Expected at least one of the folders covid-chestxray-dataset"):
+        find_collections(tmp_path)
+
+
+def test_a_picture_that_cannot_be_read_is_left_out(root, monkeypatch):
+    plain = Path.open
+
+    def refused(path, *given, **named):
+        if path.name == "covid-3.png":
+            raise PermissionError(13, "Permission denied", str(path))
+        return plain(path, *given, **named)
+
+    monkeypatch.setattr(Path, "open", refused)
+    pictures, rejects = collect(root, FRONTAL_VIEWS)
+    assert len(pictures) == 20 + 8 + 2 - 1
+    (reject,) = (reject for reject in rejects if reject.path.name == "covid-3.png")
+    assert reject.reason is Reason.BROKEN
+    assert reject.detail == "Expected a readable image file. Received covid-3.png: Permission denied."
+
+
+def test_two_files_of_one_name_are_an_error(root, tmp_path):
+    grey = collect(root, FRONTAL_VIEWS)[0][0].fingerprint.thumbnail
+    for part in ("train", "test"):
+        save(tmp_path / "chest-xray-pneumonia" / "chest_xray" / part / "NORMAL" / "IM-0001-0001.jpeg", grey)
+    with pytest.raises(ManifestError, match="Received twice: kermany/IM-0001-0001"):
+        collect(tmp_path, FRONTAL_VIEWS)
+
+
+def test_rejects_survive_a_file_and_a_move_of_the_whole(root, tmp_path):
+    write_table(tmp_path / "a" / "actualmed" / "metadata.csv", [actualmed_row("gone", "COVID-19")])
+    _, rejects = collect(tmp_path / "a", FRONTAL_VIEWS)
+    write_rejects(rejects, tmp_path / "a" / "m.rejects.csv")
+    assert read_rejects(tmp_path / "a" / "m.rejects.csv") == rejects
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert (
+        read_rejects(tmp_path / "b" / "m.rejects.csv")[0].path == tmp_path / "b" / "actualmed" / "images" / "gone.png"
+    )
+    for text in ("source,path\nx,y\n", f"{','.join(REJECT_COLUMNS)}\nx\n"):
+        (tmp_path / "b" / "m.rejects.csv").write_text(text)
+        with pytest.raises(ManifestError, match=r"m\.rejects\.csv"):
+            read_rejects(tmp_path / "b" / "m.rejects.csv")

@@ -1,0 +1,190 @@
+import json
+import shutil
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from sklearn.metrics import roc_auc_score
+
+from conftest import small_recipe, with_metadata
+from covidcxr import __version__
+from covidcxr.cli import cli
+from covidcxr.data.manifest import read_manifest, write_manifest
+from covidcxr.errors import RecipeError
+from covidcxr.evaluation import cross_source
+from covidcxr.evaluation.cross_source import joint_intervals, leave_two_out, weighted_aurocs
+from covidcxr.evaluation.leave_out import COVID_ORIGINS, PAIRS, Pair
+from covidcxr.evaluation.scoring import Scores
+from covidcxr.labels import Label
+from covidcxr.recipes.recipe import parse_recipe
+from covidcxr.recipes.selection import split_parts
+
+
+def test_weighted_areas_equal_scikit_learn():
+    rng = np.random.default_rng(0)
+    y_true, y_score = rng.integers(0, 2, 80), rng.integers(0, 12, 80) / 12  # with ties
+    weights = rng.integers(0, 4, (20, 80))
+    expected = [roc_auc_score(y_true, y_score, sample_weight=weight) for weight in weights]
+    assert weighted_aurocs(y_true, y_score, weights) == pytest.approx(expected)
+
+
+def test_a_sample_without_a_class_has_no_area():
+    assert np.isnan(weighted_aurocs(np.array([0, 1]), np.array([0.1, 0.2]), np.array([[1, 0]]))).all()
+
+
+@pytest.fixture
+def scored(records):
+    rng = np.random.default_rng(1)
+    chosen = [record for record in records if record.label is not Label.PNEUMONIA]
+    y_true = np.array([record.label is Label.COVID for record in chosen], np.int64)
+    groups = np.array([record.group for record in chosen])
+
+    def pair(strength):
+        score = 1 / (1 + np.exp(-strength * y_true - rng.normal(size=len(chosen))))
+        return Scores(chosen, (Label.NORMAL, Label.COVID), y_true, np.stack([1 - score, score], 1), groups)
+
+    return {"hard": pair(0.5), "easy": pair(2.5)}
+
+
+def test_mean_and_worst_over_pairs(scored):
+    areas = {name: roc_auc_score(scores.y_true, scores.y_score[:, 1]) for name, scores in scored.items()}
+    found = joint_intervals(scored, resamples=300)
+    assert found["mean_auroc"].value == pytest.approx(np.mean(list(areas.values())))
+    assert found["worst_auroc"].value == pytest.approx(min(areas.values()))
+    for estimate in found.values():
+        assert estimate.low < estimate.value < estimate.high
+
+
+def test_pairs_are_drawn_together(scored):
+    """The same scores twice are as uncertain as once: a bootstrap of each pair by itself would say less."""
+    once = joint_intervals({"a": scored["hard"]}, resamples=300)["mean_auroc"]
+    twice = joint_intervals({"a": scored["hard"], "b": scored["hard"]}, resamples=300)["mean_auroc"]
+    assert twice == once
+
+
+@pytest.fixture
+def manifest(records, tmp_path):
+    origins = {"nih": COVID_ORIGINS[0], "kermany": COVID_ORIGINS[1]}
+    moved = [replace(r, origin=origins[r.origin]) if r.label is Label.COVID else r for r in records]
+    write_manifest(moved, tmp_path / "manifest.csv")
+    (tmp_path / "small.toml").write_text(small_recipe(phases='{ trainable = "all", epochs = 1, learning_rate = 1e-3 }'))
+    return tmp_path / "manifest.csv"
+
+
+@pytest.mark.slow
+def test_p3_trains_scores_and_resumes(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(cross_source, "PAIRS", PAIRS[:1])
+    given = ["--recipe", str(tmp_path / "small.toml"), "--manifest", str(manifest), "--out", str(tmp_path / "P3")]
+    result = CliRunner().invoke(cli, ["evaluate", "--protocol", "P3", *given], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    report = json.loads((tmp_path / "P3" / "report.json").read_text())
+    (row,) = report["pairs"]
+    assert (row["covid"], row["normal"]) == (PAIRS[0].covid, PAIRS[0].normal)
+    assert row["test"] == {"normal": {"n": 10, "patients": 10}, "covid": {"n": 10, "patients": 10}}
+    assert row["auroc"] == pytest.approx(report["metrics"]["worst_auroc"], abs=0.2)
+    assert row["training_images"] == 20
+    assert "Each pair" in (tmp_path / "P3" / "report.html").read_text()
+    assert len(list((tmp_path / "P3" / "cache").rglob("*.npy"))) == row["training_images"]
+
+    monkeypatch.setattr(cross_source, "_run", lambda *_: pytest.fail("a step whose result stands was run again"))
+    again = CliRunner().invoke(cli, ["evaluate", "--protocol", "P3", *given], catch_exceptions=False)
+    assert again.output == result.output
+    assert json.loads((tmp_path / "P3" / "report.json").read_text()) == report
+
+
+@pytest.fixture
+def p3(manifest, model_file, tmp_path, monkeypatch):
+    """Run P3 of one pair with the tiny model in place of what a training gives; return its scores and its steps."""
+    monkeypatch.setattr(cross_source, "PAIRS", PAIRS[:1])
+    monkeypatch.setattr(cross_source, "joint_intervals", lambda _: {})  # takes long
+    monkeypatch.setattr(cross_source, "_row", lambda _, scores, *__: scores.y_score.round(6).tolist())
+    steps = []
+
+    def step(name, *given):
+        steps.append(name)
+        if name == "train":
+            options = dict(zip(given[::2], given[1::2], strict=True))
+            text = Path(options["--recipe"]).read_text()
+            parts = split_parts(read_manifest(Path(options["--manifest"])), parse_recipe(text, "small"))
+            about = {"recipe": text, "data_hash": parts.training_hash, "version": __version__}
+            with_metadata(model_file, tmp_path / "trained.onnx", **about)
+        else:
+            shutil.move(tmp_path / "trained.onnx", given[-1])
+
+    monkeypatch.setattr(cross_source, "_run", step)
+
+    def run():
+        steps.clear()
+        report = leave_two_out(read_manifest(manifest), str(tmp_path / "small.toml"), tmp_path / "P3")
+        return report["pairs"], list(steps)
+
+    return run
+
+
+@contextmanager
+def another_recipe(recipe):
+    """Change a recipe until the end of the block."""
+    text = recipe.read_text()
+    recipe.write_text(text.replace("seed = 3", "seed = 4"))
+    yield
+    recipe.write_text(text)
+
+
+def regroup(manifest):
+    """Change what a model can learn from the records."""
+    records = read_manifest(manifest)
+    write_manifest([replace(record, group=f"other {record.group}") for record in records], manifest)
+
+
+def test_results_of_another_recipe_or_manifest_are_not_taken(p3, manifest, tmp_path):
+    scores, steps = p3()
+    assert steps == ["train", "export"]
+    assert p3() == (scores, []), "every step whose result stands is skipped"
+    with another_recipe(tmp_path / "small.toml"), pytest.raises(RecipeError, match="Expected a new folder"):
+        p3()
+    assert p3() == (scores, [])
+    regroup(manifest)
+    with pytest.raises(RecipeError, match="Expected a new folder"):
+        p3()
+
+
+def test_results_that_say_not_what_gave_them_are_taken_only_if_it_can_be_proven(p3, manifest, tmp_path):
+    scores, _ = p3()
+    folder = tmp_path / "P3" / PAIRS[0].name
+
+    def forget():
+        (folder / "run.json").unlink()
+        (folder / "recipe.toml").unlink()
+
+    forget()
+    assert p3() == (scores, [])
+    forget()
+    (folder / "model.onnx").rename(tmp_path / "model.onnx")
+    with pytest.raises(RecipeError, match="choose another folder"):
+        p3()  # nothing tells what gave the scores
+    (tmp_path / "model.onnx").rename(folder / "model.onnx")
+    with another_recipe(tmp_path / "small.toml"), pytest.raises(RecipeError, match="choose another folder"):
+        p3()
+    regroup(manifest)
+    with pytest.raises(RecipeError, match="choose another folder"):
+        p3()
+    assert not (folder / "run.json").exists()
+
+
+def test_p3_asks_for_a_recipe(manifest, tmp_path):
+    given = ["--manifest", str(manifest), "--out", str(tmp_path / "P3"), "--model", "some.onnx"]
+    result = CliRunner().invoke(cli, ["evaluate", "--protocol", "P3", *given])
+    assert result.exit_code == 2
+    assert "--recipe for P3" in result.output
+
+
+def test_a_failed_training_is_an_error_with_its_command(manifest, tmp_path, monkeypatch):
+    monkeypatch.setattr(cross_source, "PAIRS", (Pair(COVID_ORIGINS[0], "nih"),))
+    (tmp_path / "small.toml").write_text(small_recipe().replace('"seed_cnn"', '"no_such_network"'))
+    given = ["--recipe", str(tmp_path / "small.toml"), "--manifest", str(manifest), "--out", str(tmp_path / "P3")]
+    result = CliRunner().invoke(cli, ["evaluate", "--protocol", "P3", *given])
+    assert result.exit_code == 1
+    assert "covidcxr train" in str(result.exception)

@@ -1,0 +1,56 @@
+import subprocess
+import sys
+
+import pytest
+
+CODE = """
+import re, numpy, pathlib
+{call}
+print(int(re.findall(r"VmRSS:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_text())[0]) // 1000)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+def test_freed_memory_stays_in_the_process():
+    large = "numpy.ones(40_000_000)"
+    calls = (large, "from covidcxr._system import keep_freed_memory; keep_freed_memory()\n" + large)
+    given_back, kept = (
+        int(subprocess.run([sys.executable, "-c", CODE.format(call=call)], check=True, capture_output=True).stdout)
+        for call in calls
+    )
+    assert kept > given_back + 250
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+def test_what_loading_a_model_freed_is_given_back():
+    weights = "blocks = [numpy.ones(50_000) for _ in range(500)]\n    kept, blocks = blocks[-1], []"
+    without = f"numpy.ones(4_000_000)\nif True:\n    {weights}"  # one large block freed: glibc keeps the next ones
+    rules = "from covidcxr._system import give_back_freed_memory, reuse_freed_blocks\nreuse_freed_blocks()\n"
+    with_rule = f"{rules}numpy.ones(4_000_000)\nif True:\n    {weights}\ngive_back_freed_memory()"
+    given_back, kept = (
+        int(subprocess.run([sys.executable, "-c", CODE.format(call=call)], check=True, capture_output=True).stdout)
+        for call in (with_rule, without)
+    )
+    assert kept > given_back + 100
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+@pytest.mark.parametrize("heaps", [1, None])
+def test_threads_share_a_heap_or_keep_what_they_freed(heaps):
+    """Eight threads free twenty blocks of 1 MB each, one thread after the other."""
+    call = f"""
+import threading
+from covidcxr._system import reuse_freed_blocks
+reuse_freed_blocks(heaps={heaps})
+turn, done = threading.Lock(), threading.Barrier(9)
+def work():
+    with turn:
+        [numpy.ones(125_000) for _ in range(20)]
+    done.wait()
+    done.wait()
+for _ in range(8): threading.Thread(target=work, daemon=True).start()
+done.wait()
+"""
+    code = CODE.format(call=call)
+    used = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
+    assert used < 120 if heaps else used > 150, used

@@ -1,0 +1,161 @@
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from covidcxr.errors import RecipeError
+from covidcxr.prediction.lungs import LungSegmenter
+from covidcxr.training.callbacks import History
+from covidcxr.training.lungs.data import find_pairs
+from covidcxr.training.lungs.fit import (
+    CELLS,
+    EXAMPLES,
+    HISTORY,
+    MODEL,
+    NETWORK,
+    REPORT,
+    Settings,
+    lung_loss,
+    pixel_accuracy,
+    train,
+)
+from covidcxr.training.networks.efficientnet_lite import load_backbone
+from covidcxr.training.networks.lung_cells import NAME, WEIGHTS, lung_cells
+from support.small_lungs import write_lungs
+
+COVIDCXR = Path(sys.executable).with_name("covidcxr")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lungs")
+    write_lungs(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(root, tmp_path_factory):
+    """Two epochs from the command line."""
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    command = [COVIDCXR, "lungs", "train", "--root", root, "--out", out, "--epochs", "2"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "Dice" in done.stdout
+    assert "training" in done.stderr
+    return out
+
+
+def test_two_epochs_lower_the_loss_and_leave_everything(finished):
+    history = pd.read_csv(finished / HISTORY)
+    assert list(history["epoch"]) == [1, 2]
+    assert history["loss"][1] < history["loss"][0]
+    assert (finished / EXAMPLES).read_bytes().startswith(b"\x89PNG")
+    assert LungSegmenter.load(finished / MODEL).preprocessing.size == 128
+    assert not (finished / "checkpoints").exists()
+
+
+def test_the_weights_of_the_cells_are_those_that_were_trained(finished):
+    """They are what lung_cells loads into the network of lung_pooled."""
+    found = lung_cells(112, None)
+    found.load_weights(finished / CELLS / WEIGHTS)
+    trained = keras.models.load_model(finished / CELLS / NETWORK, compile=False)
+    assert trained.output_shape == (None, 14, 14, 1)
+    pairs = zip(found.get_weights(), trained.get_layer(NAME).get_weights(), strict=True)
+    assert all((a == b).all() for a, b in pairs)
+    history = pd.read_csv(finished / CELLS / HISTORY)
+    assert history["loss"][1] < history["loss"][0]
+
+
+def test_the_network_behind_the_cells_stays_as_imagenet_left_it(finished):
+    trained = keras.models.load_model(finished / CELLS / NETWORK, compile=False)
+    backbone = load_backbone(64, "imagenet")
+    for name in ("stem", "stage4_block2_project", "stage4_block2_project_bn"):
+        pairs = zip(trained.get_layer(name).get_weights(), backbone.get_layer(name).get_weights(), strict=True)
+        assert all((a == b).all() for a, b in pairs)
+
+
+def test_the_report_says_what_was_held_out(finished, root):
+    report = json.loads((finished / REPORT).read_text())
+    held = report["hospitals_held_out"]
+    assert len(held) == report["test"]["hospitals"] == 1
+    assert report["test"]["n"] == sum(pair.hospital in held for pair in find_pairs(root)) == 4
+    assert report["test"]["patients"] == 2
+    assert report["training"] == {"n": 16, "patients": 8, "hospitals": 4}
+    for part in (report, report["cells"]):
+        assert 0 <= part["dice"]["low"] <= part["dice"]["value"] <= part["dice"]["high"] <= 1
+    assert report["cells"]["cells"] == 14
+    assert {"covidcxr", "tensorflow", "keras", "onnxruntime"} <= set(report["versions"])
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_and_ends_the_same(root, finished, tmp_path, monkeypatch):
+    def stop(self, epoch, logs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(History, "_append", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(root, tmp_path / "run", Settings(epochs=2))
+    assert not (tmp_path / "run" / NETWORK).exists()
+    train(root, tmp_path / "run", Settings(epochs=2))
+    assert list(pd.read_csv(tmp_path / "run" / HISTORY)["epoch"]) == [2], "the first is not trained again"
+    resumed, whole = (keras.models.load_model(run / NETWORK, compile=False) for run in (tmp_path / "run", finished))
+    assert all((a == b).all() for a, b in zip(resumed.get_weights(), whole.get_weights(), strict=True))
+
+
+def test_a_run_stopped_between_the_networks_ends_the_same(root, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns(CELLS, REPORT))
+    train(root, tmp_path / "run", Settings(epochs=2))
+    resumed, whole = (
+        keras.models.load_model(run / CELLS / NETWORK, compile=False).get_layer(NAME)
+        for run in (tmp_path / "run", finished)
+    )
+    assert all((a == b).all() for a, b in zip(resumed.get_weights(), whole.get_weights(), strict=True))
+
+
+def test_a_folder_of_another_run_is_refused(root, finished, tmp_path):
+    with pytest.raises(RecipeError, match="Expected a new folder"):
+        train(root, finished, Settings(epochs=2, seed=1))
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(RecipeError, match="other files"):
+        train(root, tmp_path, Settings())
+    assert (tmp_path / "letter.txt").read_text() == "mine"
+    with pytest.raises(ValueError, match="above 0"):
+        Settings(epochs=0)
+
+
+def test_a_training_without_a_finite_loss_leaves_no_network(root, tmp_path, monkeypatch):
+    monkeypatch.setattr("covidcxr.training.lungs.fit.lung_loss", lambda _, y_pred: np.nan * lung_loss(y_pred, y_pred))
+    with pytest.raises(RecipeError, match="Expected a finite loss in"):
+        train(root, tmp_path / "run", Settings(epochs=1))
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
+
+
+def test_the_loss_is_least_where_the_answer_is_right():
+    lungs = np.zeros((2, 16, 16, 1), np.float32)
+    lungs[0, :8], lungs[1, :2, :2] = 1, 1
+    right = np.asarray(lung_loss(lungs, lungs))
+    empty = np.asarray(lung_loss(lungs, np.zeros_like(lungs)))
+    assert right == pytest.approx([0, 0], abs=1e-4)
+    assert (empty >= 1).all(), "small lungs that are missed cost a whole Dice"
+
+
+def test_cells_are_compared_with_the_lung_in_them():
+    lungs = np.zeros((1, 32, 32, 1), np.float32)
+    lungs[0, :16], lungs[0, 16:, :8] = 1, 1
+    cells = np.array([[1, 1], [0.5, 0]], np.float32)[np.newaxis, ..., np.newaxis]
+    best = np.asarray(lung_loss(lungs, cells))
+    assert all(best < np.asarray(lung_loss(lungs, np.abs(cells - off))) for off in (0.2, 0.5))
+    assert np.asarray(pixel_accuracy(lungs, cells)) == 1
+
+
+def test_accuracy_takes_pixels_for_lung_from_half_on():
+    lungs = np.zeros((1, 10, 10, 1), np.float32)
+    lungs[0, :4], lungs[0, 4] = 1, 0.4
+    assert np.asarray(pixel_accuracy(lungs, lungs)) == 1
+    assert np.asarray(pixel_accuracy(lungs, np.zeros_like(lungs))) == pytest.approx(0.6)

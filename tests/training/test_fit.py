@@ -1,0 +1,167 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conftest import small_recipe
+from covidcxr.data.manifest import write_manifest
+from covidcxr.errors import RecipeError
+from covidcxr.evaluation.scoring import read_scores
+from covidcxr.recipes.selection import split_parts
+from covidcxr.training.batches import load_images
+from covidcxr.training.fit import HISTORY, MODEL, VALIDATION, load_run, set_trainable, train
+
+COVIDCXR = Path(sys.executable).with_name("covidcxr")
+LONG = small_recipe(phases='{ trainable = "all", epochs = 12, learning_rate = 1e-3 }')
+
+
+def weights_of(run):
+    return load_run(run)[0].get_weights()
+
+
+@pytest.fixture(scope="module")
+def finished(records, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "finished"
+    train(records, LONG, out)
+    return out
+
+
+def test_a_run_folder_holds_what_the_run_depends_on(finished):
+    about = json.loads((finished / "run.json").read_text())
+    assert about["labels"] == ["normal", "covid"]
+    assert about["images"]["train"] == 30
+    assert {"tensorflow", "keras", "python", "seed", "data_hash"} <= set(about)
+    assert (finished / "recipe.toml").read_text() == LONG
+    assert (finished / "curves.png").read_bytes().startswith(b"\x89PNG")
+    history = pd.read_csv(finished / HISTORY)
+    assert list(history["epoch"]) == list(range(1, 13))
+    assert history["loss"].between(0, 10).all()
+    assert not (finished / "checkpoints").exists()
+    assert not (finished / VALIDATION).exists(), "it has no validation groups"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
+def test_a_stopped_run_goes_on_and_ends_the_same(records, finished, tmp_path, stop):
+    write_manifest(records, tmp_path / "manifest.csv")
+    (tmp_path / "long.toml").write_text(LONG)
+    out = tmp_path / "run"
+    arguments = ["--recipe", tmp_path / "long.toml", "--manifest", tmp_path / "manifest.csv", "--out", out]
+    command = [COVIDCXR, "train", *arguments]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (out / HISTORY).exists() or len((out / HISTORY).read_text().splitlines()) < 4:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(stop)
+    assert process.wait(60) == (130 if stop is signal.SIGINT else -signal.SIGKILL)
+    assert not (out / MODEL).exists()
+    again = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "training" in again.stderr
+    assert [int(epoch) for epoch in pd.read_csv(out / HISTORY)["epoch"]] == list(range(1, 13))
+    for resumed, whole in zip(weights_of(out), weights_of(finished), strict=True):
+        assert (resumed == whole).all()
+
+
+def test_another_seed_gives_another_network(records, finished, tmp_path):
+    train(records, LONG.replace("seed = 3", "seed = 4"), tmp_path / "run")
+    assert not all(
+        np.array_equal(a, b) for a, b in zip(weights_of(tmp_path / "run"), weights_of(finished), strict=True)
+    )
+
+
+def test_a_folder_of_another_run_is_refused(records, finished, tmp_path):
+    with pytest.raises(RecipeError, match=r"another recipe\.toml"):
+        train(records, small_recipe(), finished)
+    relabelled = [replace(records[0], group="other"), *records[1:]]
+    with pytest.raises(RecipeError, match=r"same run.*data_hash"):
+        train(relabelled, LONG, finished)
+    (tmp_path / "letter.txt").write_text("mine")
+    with pytest.raises(RecipeError, match="other files"):
+        train(records, LONG, tmp_path)
+    assert (tmp_path / "letter.txt").read_text() == "mine"
+    with pytest.raises(RecipeError, match=r"without run\.json"):
+        load_run(tmp_path)
+
+
+def test_what_the_network_says_of_the_validation_groups_is_kept(records, tmp_path):
+    train(records, small_recipe(folds=4), tmp_path)
+    model, recipe = load_run(tmp_path)
+    validation = split_parts(records, recipe).validation
+    kept = read_scores(tmp_path / VALIDATION, validation)
+    covid = model.predict(load_images(validation, recipe.preprocessing), verbose=0)[:, 0]
+    assert kept.labels == recipe.labels
+    assert kept.y_score == pytest.approx(np.column_stack([1 - covid, covid]), abs=1e-6)
+    table = pd.read_csv(tmp_path / VALIDATION)
+    assert list(table["group"]) == [record.group for record in validation]
+    assert list(table["source"]) == [record.source for record in validation]
+    assert list(table["y_true"]) == [record.label for record in validation]
+
+
+def test_a_finished_run_has_them(records, tmp_path, monkeypatch):
+    def full_disk(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("covidcxr.training.fit.write_scores", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        train(records, small_recipe(folds=4), tmp_path)
+    assert not (tmp_path / MODEL).exists()
+    monkeypatch.undo()
+    train(records, small_recipe(folds=4), tmp_path)
+    assert (tmp_path / VALIDATION).exists()
+    assert (tmp_path / MODEL).exists()
+
+
+def test_a_training_without_a_finite_loss_leaves_no_network_and_starts_anew(records, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "covidcxr.training.fit.balanced_weights", lambda y_true, _: np.full(len(y_true), np.nan, np.float32)
+    )
+    with pytest.raises(RecipeError, match="Expected a finite loss in"):
+        train(records, small_recipe(folds=4), tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"recipe.toml", "run.json", "parts.csv"}
+    monkeypatch.undo()
+    train(records, small_recipe(folds=4), tmp_path)
+    assert list(pd.read_csv(tmp_path / HISTORY)["epoch"]) == [1, 2, 3]
+
+
+def test_a_network_without_finite_weights_is_not_saved(records, tmp_path, monkeypatch):
+    def fit(model, *_):
+        model.set_weights([weights * np.nan for weights in model.get_weights()])
+
+    monkeypatch.setattr("covidcxr.training.fit._fit", fit)
+    with pytest.raises(RecipeError, match="Expected finite weights in"):
+        train(records, small_recipe(folds=4), tmp_path)
+    assert not {MODEL, VALIDATION} & {path.name for path in tmp_path.iterdir()}
+
+
+def test_phases_train_the_layers_they_name(records, tmp_path):
+    phase = '{ trainable = "%s", epochs = 1, learning_rate = 1e-3 }'
+    phases = ", ".join(phase % layer for layer in ("head", "top"))
+    recipe = small_recipe(
+        architecture="efficientnet_lite0", labels=["normal", "pneumonia", "covid"], folds=4, phases=phases
+    )
+    train(records, recipe, tmp_path / "run")
+    model, _ = load_run(tmp_path / "run")
+    history = pd.read_csv(tmp_path / "run" / HISTORY)
+    assert list(history["epoch"]) == [1, 2]
+    assert history["val_loss"].notna().all()
+    set_trainable(model, "head")
+    assert {layer.name for layer in model.layers if layer.trainable_weights} == {"head"}
+    set_trainable(model, "top")
+    assert {layer.name for layer in model.layers if layer.trainable_weights} == {"top", "head"}
+    with pytest.raises(RecipeError, match="nonsense"):
+        set_trainable(model, "nonsense")
+
+
+def test_a_recipe_that_gives_no_network_leaves_no_folder(records, tmp_path):
+    with pytest.raises(RecipeError):
+        train(records, LONG.replace('architecture = "', 'architecture = "no_'), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
