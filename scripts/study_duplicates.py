@@ -28,8 +28,6 @@ from covidcxr.images.grey import Grey
 DOCS = Path(__file__).parents[1] / "docs"
 VERDICTS = DOCS / "results" / "duplicate_pairs.csv"
 RESULT = DOCS / "results" / "duplicates.json"
-TEXT = DOCS / "data.md"
-MARKS = ("<!-- duplicates: begin -->\n", "<!-- duplicates: end -->\n")
 
 COPIES, PAIRS = 200, 100
 HARD = 0.98
@@ -186,33 +184,6 @@ def across(pairs: list[DuplicatePair]) -> dict[str, int]:
     return {" and ".join(names): count for names, count in sorted(counts.items())}
 
 
-def as_text(result: dict) -> str:
-    """Return the figures as Markdown."""
-
-    def share(value: dict[str, float]) -> str:
-        interval = f"95 % interval {100 * value['low']:.1f} to {100 * value['high']:.1f} %"
-        return f"{value['hits']} of {value['total']} = {100 * value['share']:.1f} % ({interval})"
-
-    judged = result["precision"]
-    lines = ["| copy | found |", "|---|---|"]
-    lines += [f"| {way} | {share(value)} |" for way, value in result["recall"].items()]
-    lines += [
-        "",
-        f"Pairs found: {result['pairs']}. Of {judged['same radiograph']['total']} drawn at random and looked at:",
-    ]
-    lines += ["", f"- the same radiograph: {share(judged['same radiograph'])};"]
-    lines += [f"- the same radiograph or the same person: {share(judged['same radiograph or person'])}.", ""]
-    hardest = ", ".join(f"{name}: {count}" for name, count in judged["verdicts on the hardest"].items())
-    lines += [
-        f"All {sum(judged['verdicts on the hardest'].values())} pairs that agree less than {HARD}: {hardest}.",
-        "",
-    ]
-    lines += [f"Pictures of two different NIH patients agree {result['closest strangers']:.2f} at most.", ""]
-    lines += ["| collections | pairs |", "|---|---|"]
-    lines += [f"| {names} | {count} |" for names, count in result["pairs by collections"].items()]
-    return "\n".join(lines) + "\n"
-
-
 def main() -> None:
     """Draw pairs to judge, or measure and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -234,8 +205,6 @@ def main() -> None:
         "precision": precision(pairs),
     }
     RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    before, rest = TEXT.read_text(encoding="utf-8").split(MARKS[0])
-    TEXT.write_text(before + MARKS[0] + as_text(result) + MARKS[1] + rest.split(MARKS[1])[1], encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -1,41 +1,41 @@
-import importlib.util
-from pathlib import Path
+import re
 
 import pytest
+import write_figures
+from jinja2 import UndefinedError
 
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.prediction.verdict import Audit
 
-ROOT = Path(__file__).parents[2]
+
+@pytest.mark.parametrize("page", write_figures.PAGES, ids=lambda page: page.name)
+def test_every_page_is_as_rendered(page):
+    text = page.read_text("utf-8")
+    assert write_figures.rendered(text) == text
 
 
-def script():
-    spec = importlib.util.spec_from_file_location("write_figures", ROOT / "scripts" / "write_figures.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.mark.parametrize("page", script().PAGES)
-def test_every_figure_stands_as_the_command_writes_it(page):
-    text = (ROOT / page).read_text("utf-8")
-    assert "<!-- figures:" in text
-    assert script().filled(text) == text
+def test_every_template_is_in_a_page_and_every_block_has_an_end():
+    text = "".join(page.read_text("utf-8") for page in write_figures.PAGES)
+    blocks = [found["name"] for found in write_figures.BLOCK.finditer(text)]
+    assert set(blocks) == {name.removesuffix(".md.jinja") for name in write_figures.FIGURES.list_templates()}
+    assert len(blocks) == text.count("<!-- figures:") == text.count("<!-- end -->")
 
 
 def test_an_edited_figure_would_be_noticed():
-    text = (ROOT / "README.md").read_text("utf-8")
-    assert "%" in text
-    edited = text.replace(" % (", " % (1", 1)
-    assert script().filled(edited) != edited
+    text = (write_figures.ROOT / "README.md").read_text("utf-8")
+    edited, edits = re.subn(r" % \(", " % (1", text, count=1)
+    assert edits
+    assert write_figures.rendered(edited) == text
 
 
-def test_the_audit_and_the_gate_are_those_of_the_shipped_model():
-    predictor = Predictor.default()
-    assert Audit.from_dict(script().load("docs/results/audit-default.json")["audit"]) == predictor.artifact.audit
-    assert script().load("docs/results/gate.json")["model"] == predictor.model
-    assert len(predictor.artifact.gate) == 5
+def test_a_missing_number_is_an_error():
+    with pytest.raises(UndefinedError):
+        write_figures.FIGURES.from_string("{{ load('benchmarks/speed.json').no_such_number }}").render()
 
 
 def test_the_figures_are_those_of_the_shipped_model():
-    assert script().packaged("P5")["model"] == Predictor.default().model
+    predictor = Predictor.default()
+    assert write_figures.report("P5")["model"] == predictor.model
+    assert write_figures.load("docs/results/gate.json")["model"] == predictor.model
+    assert Audit.from_dict(write_figures.load("docs/results/audit-default.json")["audit"]) == predictor.artifact.audit
+    assert len(predictor.artifact.gate) == 5
