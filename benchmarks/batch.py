@@ -257,7 +257,7 @@ def main() -> None:
         results: dict[str, Any] = {
             "machine": machine(),
             "versions": {name: version(name) for name in ("onnxruntime", "pyarrow", "pillow", "pydicom")},
-            "model": Predictor.default().model,
+            "model": Predictor.load().model,
             "workers": workers,
             "distinct": DISTINCT,
             "load_before": os.getloadavg()[0],

@@ -73,7 +73,7 @@ def main() -> None:
             results[name] = measure(Path(folder))
     results |= {
         "side": SIDE,
-        "model": Predictor.default().model,
+        "model": Predictor.load().model,
         "machine": machine(),
         "versions": {name: version(name) for name in ("pydicom", "pynetdicom", "highdicom")},
         "covidcxr": __version__,

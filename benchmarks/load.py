@@ -48,7 +48,7 @@ def press(address: str, form: Path, clients: int, seconds: int) -> dict[str, flo
 
 def loop(png: bytes, seconds: float) -> float:
     """Return pictures per second of decoding and predicting alone, on all cores: a thread and a model on each."""
-    predictors = [Predictor.default(threads=1) for _ in range(cores())]
+    predictors = [Predictor.load(threads=1) for _ in range(cores())]
     end = time.monotonic() + seconds
 
     def work(predictor: Predictor) -> int:

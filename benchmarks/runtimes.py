@@ -104,7 +104,7 @@ def quantised(records: Sequence[Record], predictor: Predictor, folder: Path, *, 
 
 def variants(records: Sequence[Record], folder: Path) -> dict[str, Predictor]:
     """Return the shipped model on each runtime."""
-    shipped = Predictor.default(threads=1)
+    shipped = Predictor.load(threads=1)
     train = [record for record in records if record.split is Split.TRAIN]
     sessions = {
         "ONNX Runtime, fp32 (shipped)": session(MODEL),
@@ -142,7 +142,7 @@ def main() -> None:
     results = {
         "machine": machine(),
         "versions": {name: version(name) for name in ("onnxruntime", "openvino")},
-        "model": Predictor.default().model,
+        "model": Predictor.load().model,
         "test": {"n": len(test), "patients": len({record.group for record in test})},
         "calibration": CALIBRATION,
         "variants": {

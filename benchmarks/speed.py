@@ -211,7 +211,7 @@ def seconds(*command: str) -> float:
 
 def parts(side: int) -> dict[str, Callable[[], float]]:
     """Return what tells the pictures a second on all cores: decoding alone, the network alone, all of it."""
-    png, predictor = encoded(side)["PNG"], Predictor.default(threads=1)
+    png, predictor = encoded(side)["PNG"], Predictor.load(threads=1)
     grey, alone = decode_image(png, "picture"), session(1)
     feed = {INPUT: np.stack([predictor.artifact.preprocessing(grey)] * AT_ONCE)[..., np.newaxis]}
     names = [one.name for one in alone.get_outputs() if one.name != EMBEDDING]
@@ -271,7 +271,7 @@ def main() -> None:
             "machine": machine(),
             "versions": {"onnxruntime": ort.__version__, "pillow": Image.__version__},
             "load_before": os.getloadavg()[0],
-            "model": Predictor.default().model,
+            "model": Predictor.load().model,
             "side": SIDES[0],
             "files": FILES,
             "cold_s": cold(paths[0]),

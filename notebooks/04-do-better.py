@@ -165,7 +165,7 @@ judge("the same, difference of means", difference_of_means, whole)
 # average only over the lungs afterwards. Which is better?
 
 # %%
-segmenter = LungSegmenter.default()
+segmenter = LungSegmenter.load()
 shown = read_image(chosen[0].path)
 mask = segmenter.masks([shown])[0]
 left, top, right, bottom = box(mask, 0.05)

@@ -59,7 +59,7 @@ assert abs(keras_says - file_says) < 1e-5
 # From here on the model that comes with the package: three classes, a map, intervals, flags, and the audit's verdict.
 
 # %%
-shipped = Predictor.default()
+shipped = Predictor.load()
 prediction = shipped.predict(grey)
 print(json.dumps(prediction.to_dict("picture"), indent=1)[:1200])
 if prediction.activation_map:

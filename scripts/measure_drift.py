@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--manifest", type=Path, required=True, help="the one that the shipped model was trained on")
     records = read_manifest(parser.parse_args().manifest)
-    predictor = Predictor.default()
+    predictor = Predictor.load()
     training_images(records, predictor)  # refuses another manifest
     parts: dict[str, list[Record]] = defaultdict(list)
     for record in records:

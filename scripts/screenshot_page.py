@@ -82,7 +82,7 @@ def main(model: Path | None, out: Path, width: int, height: int, scheme: str) ->
     """Draw the page with a prediction for a synthetic radiograph."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with serving(Predictor.load(model) if model else Predictor.default()) as address:
+    with serving(Predictor.load(model)) as address:
         photograph(address, out, width, height, scheme)
     click.echo(f"{out}: {out.stat().st_size} bytes")
 

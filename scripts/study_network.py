@@ -103,7 +103,7 @@ def extract(records: Sequence[Record], variants: tuple[Variant, ...], out: Path)
     ]
     if not left:
         return
-    network, segmenter = cache(Network), LungSegmenter.default()
+    network, segmenter = cache(Network), LungSegmenter.load()
     with ThreadPoolExecutor(2) as pool:
 
         def started(place: int) -> list[Future]:

@@ -27,6 +27,10 @@ class DownloadError(CovidCxrError):
     """A download failed for good, or its checksum is wrong."""
 
 
+class LockedError(CovidCxrError):
+    """Another process is using a folder that only one may use at a time."""
+
+
 class MissingExtraError(CovidCxrError):
     """An optional dependency is not installed."""
 

@@ -251,7 +251,7 @@ def test_the_command_writes_the_card(model_file, tmp_path):
 
 
 def test_the_card_of_the_shipped_model_stands_as_the_command_writes_it():
-    shipped = Predictor.default()
+    shipped = Predictor.load()
     text = render_card(shipped.artifact, shipped.model, read_reports(ROOT / "src" / "covidcxr" / "assets" / "results"))
     written = ROOT / "docs" / "model-card.md"
     if not written.exists():

@@ -106,7 +106,7 @@ def test_every_column_has_a_header(predictor):
 def test_figures_of_another_model_are_not_passed_off_as_this_ones(predictor):
     foreign = "That is not the model that answers here."
     assert plain(read(predictor)).count(foreign) == 2  # P4 and P5
-    shipped = Predictor.default()
+    shipped = Predictor.load()
     assert (foreign in plain(read(shipped))) == (reports()["P5"]["model"] != shipped.model)
 
 

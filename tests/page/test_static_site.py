@@ -95,7 +95,7 @@ def pictures():
 
 
 def test_the_browser_gives_what_the_server_gives(open_page, static_address):
-    predictor, files = Predictor.default(), pictures()
+    predictor, files = Predictor.load(), pictures()
     expected = [predictor.predict(decode_image(content, name)).to_dict(name) for name, content in files]
     received = {answer["path"]: answer for answer in answers(open_page(static_address), files)}
     for theirs in json.loads(json.dumps(expected)):
@@ -105,7 +105,7 @@ def test_the_browser_gives_what_the_server_gives(open_page, static_address):
 
 @pytest.mark.real_data
 def test_real_images(open_page, static_address, data_root):
-    predictor = Predictor.default()
+    predictor = Predictor.load()
     folders = ("covid-cxnet", "nih-chestxray14", "chest-xray-pneumonia")
     paths = [path for folder in folders for path in sorted((data_root / folder).rglob("*.[jp][pn]*g"))[:3]]
     expected = [predictor.predict(decode_image(path.read_bytes(), path.name)).to_dict(path.name) for path in paths]

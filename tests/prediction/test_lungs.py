@@ -21,7 +21,7 @@ REPORT = json.loads((Path(__file__).parents[2] / "docs" / "results" / "lungs.jso
 
 @pytest.fixture(scope="module")
 def segmenter():
-    return LungSegmenter.default()
+    return LungSegmenter.load()
 
 
 def share(mask, place):
@@ -76,8 +76,8 @@ def test_a_box_spans_the_lungs_and_its_margin_and_stays_inside():
 
 
 def test_what_is_no_lung_network_is_refused(model_file, tmp_path):
-    for path in (model_file, tmp_path / "none.onnx"):
-        with pytest.raises(ArtifactError, match=f"lung network.*{path.name}"):
+    for path, expected in ((model_file, "lung network"), (tmp_path / "none.onnx", "model file in ONNX format")):
+        with pytest.raises(ArtifactError, match=f"{expected}.*{path.name}"):
             LungSegmenter.load(path)
 
 

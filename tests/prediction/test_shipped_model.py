@@ -26,7 +26,7 @@ PARITY = 1e-5
 
 @pytest.fixture(scope="module")
 def shipped():
-    return Predictor.default()
+    return Predictor.load()
 
 
 def test_the_contract(shipped):

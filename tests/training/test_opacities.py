@@ -25,8 +25,8 @@ def rise(grey, lungs, seed):
 @pytest.mark.parametrize("size", [(480, 400), (301, 257), (65, 97)])
 def test_lungs_become_brighter_nothing_darker_and_all_else_stays(size):
     grey = radiograph(np.random.default_rng(0), size=size)
-    given, lungs = grey.copy(), LungSegmenter.default().probabilities([grey])[0]
-    inside = LungSegmenter.default().masks([grey])[0]
+    given, lungs = grey.copy(), LungSegmenter.load().probabilities([grey])[0]
+    inside = LungSegmenter.load().masks([grey])[0]
     for seed in range(5):
         opaque = with_opacities(given, lungs, np.random.default_rng(seed))
         assert (given == grey).all(), "the picture given is left alone"

@@ -175,7 +175,7 @@ def test_the_model_says_all_that_its_file_says(model_file, tmp_path):
     assert answer["coverage"] == 0.9
     assert answer["audit"]["verdict"] == "warn"
     assert answer["audit"]["findings"][0]["says"] == "It still scores."
-    check(app, "Model", create_app(LocalEngine(Predictor.default())).test_client().get("/api/v1/model").json)
+    check(app, "Model", create_app(LocalEngine(Predictor.load())).test_client().get("/api/v1/model").json)
 
 
 def test_nothing_of_the_description_is_imported_before_somebody_asks(model_file):

@@ -182,7 +182,7 @@ def make_context(subject: Subject, records: Sequence[Record]) -> Context:
             f"Expected images with COVID-19 and others of {', '.join(subject.labels)} in the splits train and test. "
             f"Received a manifest without."
         )
-    return Context(subject, train, test, everything, LungSegmenter.default())
+    return Context(subject, train, test, everything, LungSegmenter.load())
 
 
 def stratified(records: Sequence[Record], limit: int) -> list[Record]:

@@ -43,7 +43,7 @@ class Job:
     def predictor(self, *, threads: int) -> Predictor:
         """Load the model; see Predictor.load."""
         reuse_freed_blocks()
-        predictor = Predictor.load(self.model, threads=threads) if self.model else Predictor.default(threads=threads)
+        predictor = Predictor.load(self.model, threads=threads)
         give_back_freed_memory()
         return predictor
 

@@ -242,4 +242,4 @@ def _login(user: str | None, token_file: Path | None) -> "AuthBase | None":
 def _predictor(model: Path | None) -> "Predictor":
     from covidcxr.prediction.predictor import Predictor
 
-    return Predictor.load(model) if model else Predictor.default()
+    return Predictor.load(model)

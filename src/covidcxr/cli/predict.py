@@ -82,7 +82,7 @@ def command(
     from covidcxr.prediction.predictor import Predictor
 
     inputs = expand(paths)
-    predictor = Predictor.load(model) if model else Predictor.default()
+    predictor = Predictor.load(model)
     if heatmap and ACTIVATION_MAP not in predictor.outputs:
         raise click.UsageError(f"Expected a model that gives maps. Received {predictor.model}, which gives none.")
     output = _json_list() if as_json else _csv_rows(csv_file, predictor) if csv_file else _table(predictor)

@@ -1,14 +1,12 @@
 """Where the lungs are on a radiograph: the lung network's file to masks and boxes."""
 
 import json
-import os
 from collections.abc import Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -16,6 +14,10 @@ from covidcxr.errors import ArtifactError
 from covidcxr.images.grey import Grey
 from covidcxr.images.preprocessing import Preprocessing
 from covidcxr.prediction.artifact import INPUT, LUNGS
+from covidcxr.prediction.session import open_session
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 METADATA_KEY = "covidcxr.lungs"
 BATCH = 32
@@ -32,32 +34,26 @@ _STRAY = 0.005
 class LungSegmenter:
     """A loaded lung network. Safe to share between threads."""
 
-    def __init__(self, session: ort.InferenceSession, preprocessing: Preprocessing) -> None:
+    def __init__(self, session: "InferenceSession", preprocessing: Preprocessing) -> None:
         self.preprocessing = preprocessing
         self._session = session
 
     @classmethod
-    def load(cls, path: Path) -> Self:
-        """Load a file written by ``covidcxr lungs train``.
+    def load(cls, path: Path | None = None) -> Self:
+        """Load a file written by ``covidcxr lungs train``; None loads the network that comes with the package.
 
         Raises:
             ArtifactError: No such file, or not a lung network; the message names it.
         """
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as in covidcxr.prediction.predictor
+        if path is None:
+            with as_file(files("covidcxr") / "assets" / "lungs.onnx") as shipped:
+                return cls.load(shipped)
+        session = open_session(path)
         try:
-            session = ort.InferenceSession(os.fspath(path), options, providers=["CPUExecutionProvider"])
             metadata = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
             return cls(session, Preprocessing(**metadata["preprocessing"]))
-        except Exception as error:  # onnxruntime has no common base of its exceptions
-            raise ArtifactError(f"Expected a lung network in ONNX format. Received {path}: {error!r}") from error
-
-    @classmethod
-    def default(cls) -> Self:
-        """Load the lung network that comes with the package."""
-        with as_file(files("covidcxr") / "assets" / "lungs.onnx") as path:
-            return cls.load(path)
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"Expected a lung network of covidcxr. Received {path}: {error!r}") from error
 
     def probabilities(self, greys: Sequence[Grey]) -> NDArray[np.float32]:
         """Say how likely every place is lung.

@@ -7,19 +7,21 @@ from dataclasses import asdict, dataclass
 from importlib.resources import as_file, files
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from covidcxr.errors import ArtifactError
 from covidcxr.images.grey import Grey
 from covidcxr.labels import Label, PointName
 from covidcxr.prediction.artifact import ACTIVATION_MAP, EMBEDDING, GATE, INPUT, LUNGS, PROBABILITIES, Artifact
 from covidcxr.prediction.flags import Flag, FlagCode
 from covidcxr.prediction.gate import pixel_flags, score_flags
+from covidcxr.prediction.session import open_session
 from covidcxr.prediction.verdict import Audit
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 LUNG = 0.5
 """Probability from which a cell of the activation map counts as lung."""
@@ -135,50 +137,38 @@ class Predictor:
 
         >>> from covidcxr.images.phantom import radiograph
         >>> grey = radiograph(np.random.default_rng(0), size=(1024, 896))
-        >>> prediction = Predictor.default().predict(grey)
+        >>> prediction = Predictor.load().predict(grey)
         >>> [str(label) for label in prediction.probabilities]
         ['normal', 'pneumonia', 'covid']
         >>> prediction.abstained
         False
     """
 
-    def __init__(self, session: ort.InferenceSession, artifact: Artifact, model: str) -> None:
+    def __init__(self, session: "InferenceSession", artifact: Artifact, model: str) -> None:
         self.artifact = artifact
         self.model = model
         self._session = session
         self.outputs = frozenset(output.name for output in session.get_outputs())
 
     @classmethod
-    def load(cls, path: Path, *, threads: int = 0) -> Self:
+    def load(cls, path: Path | None = None, *, threads: int = 0) -> Self:
         """Load a model file.
 
         Args:
-            path: ONNX file exported by covidcxr.
+            path: ONNX file exported by covidcxr; None loads the model that comes with the package.
             threads: Threads for one prediction; 0 takes all cores.
 
         Raises:
             ArtifactError: No such file, not an ONNX file, or without a valid contract; the message names it.
         """
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        # Idle threads sleep: one that spins takes its core from decoding, and from imports while the model loads.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            with ThreadPoolExecutor(1) as other_core:
-                hashing = other_core.submit(_sha256, path)
-                session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            digest = hashing.result()
-        except Exception as error:  # onnxruntime has no common base of its exceptions
-            raise ArtifactError(f"Expected a model file in ONNX format. Received {path}: {error}") from error
+        if path is None:
+            with as_file(files("covidcxr") / "assets" / "covidcxr.onnx") as shipped:
+                return cls.load(shipped, threads=threads)
+        with ThreadPoolExecutor(1) as other_core:
+            hashing = other_core.submit(_sha256, path)
+            session = open_session(path, threads=threads)
         artifact = Artifact.from_metadata(session.get_modelmeta().custom_metadata_map, str(path))
-        return cls(session, artifact, f"{artifact.name}@{digest[:12]}")
-
-    @classmethod
-    def default(cls, *, threads: int = 0) -> Self:
-        """Load the model that comes with the package."""
-        with as_file(files("covidcxr") / "assets" / "covidcxr.onnx") as path:
-            return cls.load(path, threads=threads)
+        return cls(session, artifact, f"{artifact.name}@{hashing.result()[:12]}")
 
     def predict(self, grey: Grey) -> Prediction:
         """Score one decoded image: uint8, shape (height, width), from covidcxr.images."""

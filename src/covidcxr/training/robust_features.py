@@ -52,7 +52,7 @@ def opaque_images(records: Sequence[Record], preprocessing: Preprocessing, *, se
     Returns:
         uint8, shape (n, size, size, 1), in the order of the records; every image is a function of the seed and its id.
     """
-    segmenter = LungSegmenter.default()
+    segmenter = LungSegmenter.load()
     images = np.empty((len(records), preprocessing.size, preprocessing.size, 1), np.uint8)
     for index, record in enumerate(tqdm(records, desc="opacities", unit="image", disable=None)):
         grey = read_image(record.path)

@@ -146,7 +146,7 @@ def _load(model: Path | None, parallel: int) -> "Engine":
 
         silence_decoders()
         Image.preinit()  # the decoders of common formats, else imported by the first request
-        predictor = Predictor.load(model, threads=parallel) if model else Predictor.default(threads=parallel)
+        predictor = Predictor.load(model, threads=parallel)
         return LocalEngine(predictor, parallel=parallel)
 
 

@@ -55,7 +55,7 @@ def export_static(model: Path | None, out: Path, runtime: Path | None) -> str:
         CovidCxrError: npm is not there or fails, or the folder lacks a file.
         ArtifactError: Not a model file.
     """
-    predictor = Predictor.load(model) if model else Predictor.default()
+    predictor = Predictor.load(model)
     static = out / "static"
     static.mkdir(parents=True, exist_ok=True)
     for folder in ("static", "browser"):  # in this order: a module of the browser's replaces the server's

@@ -88,7 +88,7 @@ def test_the_shipped_model_finds_the_lungs_by_the_shipped_weights(model):
     greys = [radiograph(np.random.default_rng(seed)) for seed in range(2)]
     images = np.stack([CELLS_PREPROCESSING(grey) for grey in greys])[..., np.newaxis]
     expected = np.asarray(keras.Model(model.input, model.get_layer(LUNGS).output)(images))
-    predictor = Predictor.default()
+    predictor = Predictor.load()
     assert predictor.artifact.preprocessing == CELLS_PREPROCESSING
     assert np.ptp(expected) > 0.9
     assert np.abs(predictor.run(greys, [LUNGS])[LUNGS] - expected).max() <= 1e-4
