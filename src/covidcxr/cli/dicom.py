@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import click
 
 from covidcxr import DISCLAIMER
-from covidcxr.cli.options import is_loopback
+from covidcxr.cli.options import is_loopback, model_option
 
 if TYPE_CHECKING:
     from requests.auth import AuthBase
@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 PASSWORD = "COVIDCXR_DICOMWEB_PASSWORD"
 """Where the password of --user stands: other users of the machine see options, not the environment."""
 
-model_option = click.option(
-    "--model",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Model file. [default: the one that comes with the package]",
-)
 queue_option = click.option(
     "--queue",
     default="covidcxr-queue",

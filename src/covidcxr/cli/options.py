@@ -4,8 +4,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
+from pathlib import Path
 
 import click
+
+model_option = click.option(
+    "--model",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Model file. [default: the model in the package]",
+)
 
 
 def is_loopback(host: str) -> bool:
