@@ -48,7 +48,7 @@ def site(tmp_path_factory):
     """The whole site, from a copy."""
     source, out = tmp_path_factory.mktemp("source") / "root", tmp_path_factory.mktemp("site")
     ignored = shutil.ignore_patterns("_build", "reference", "__pycache__", "work", "*.onnx", "*.h5")
-    for folder in ("docs", "notebooks", "src", "deploy"):
+    for folder in ("docs", "notebooks", "src", "deploy", "research"):
         if (DOCS.parent / folder).is_dir():
             shutil.copytree(DOCS.parent / folder, source / folder, ignore=ignored)
     for file in DOCS.parent.iterdir():

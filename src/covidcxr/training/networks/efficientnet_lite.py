@@ -43,7 +43,7 @@ def efficientnet_lite0(*, size: int, classes: int, weights: str | None, dropout:
     Args:
         size: Side of the square input in pixels; ImageNet training had 224.
         classes: Number of classes.
-        weights: ``imagenet`` (ships with the package, see scripts/convert_efficientnet_lite0.py) or None.
+        weights: ``imagenet`` (ships with the package, see research/convert_efficientnet_lite0.py) or None.
         dropout: Share of the pooled features dropped in training.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Variants of a radiograph for study_features.py: other preprocessing, synthetic opacities, another style."""
+"""Variants of a radiograph for experiments.py: preprocessing, synthetic opacities, style."""
 
 import io
 from collections.abc import Callable
@@ -16,14 +16,14 @@ from covidcxr.prediction.lungs import LungSegmenter, box
 from covidcxr.training.opacities import Field, with_opacities
 
 Change = Callable[[Grey, Field, np.random.Generator], Grey]
-"""``change(grey, lungs, rng)``: the lungs as probabilities, see covidcxr.training.opacities.with_opacities."""
+"""``change(grey, lungs, rng)``: ``lungs`` are probabilities, see covidcxr.training.opacities.with_opacities."""
 
 SEED = 0
 SIZE = 224
 MARGIN = 0.08
-"""Of the box around the lungs, as a share of its own width and height."""
+"""Margin around the box of the lungs, as a share of its width and height."""
 STYLED = 320
-"""Pixels a side at which a style is drawn, so that strengths in pixels mean the same for every picture."""
+"""Side in pixels at which a style is drawn, so that strengths in pixels mean the same for every image."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Variant:
     """A way to make network inputs.
 
     Attributes:
-        name: Of its files.
-        preprocessing: What comes last.
-        pools: How features are pooled, keys of study_network.POOLS.
-        change: What is done to the decoded picture before.
+        name: Name of its files.
+        preprocessing: The last step.
+        pools: How features are pooled, keys of features.POOLS.
+        change: Applied to the decoded image before.
     """
 
     name: str
@@ -44,14 +44,14 @@ class Variant:
 
 
 def to_lungs(grey: Grey, lungs: Field, rng: np.random.Generator) -> Grey:
-    """Cut a picture to the box around the lungs."""
+    """Crop an image to the box around the lungs."""
     height, width = grey.shape
     left, top, right, bottom = box(lungs >= 0.5, MARGIN)
     return grey[int(top * height) : int(np.ceil(bottom * height)), int(left * width) : int(np.ceil(right * width))]
 
 
 def in_another_style(grey: Grey, lungs: Field, rng: np.random.Generator) -> Grey:
-    """Show the same chest as another scanner and another positioning might: all that tells collections apart.
+    """Change everything that tells collections apart, as another scanner and another positioning might.
 
     Returns:
         uint8, shape (STYLED, STYLED).
@@ -75,7 +75,7 @@ def _moved(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _sharper_or_softer(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Lose resolution, blur, sharpen, or leave it."""
+    """Lower the resolution, blur, sharpen, or do nothing."""
     way = rng.integers(4)
     if way == 0:
         side = int(rng.integers(90, 224))
@@ -96,7 +96,7 @@ def _compressed(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def _lit(light: Field, rng: np.random.Generator) -> Field:
-    """Light it unevenly, level it out as scanners do, and add noise: each at times. Around 0..1."""
+    """Sometimes light unevenly, sometimes level out as scanners do, sometimes add noise. Values around 0..1."""
     if rng.random() < 0.7:
         uneven = Image.fromarray(rng.normal(0, 0.25, (3, 3)).astype(np.float32))
         light = light * np.exp(np.asarray(uneven.resize((STYLED, STYLED), Image.Resampling.BICUBIC)))
@@ -119,17 +119,16 @@ def _to_bytes(light: NDArray[np.floating]) -> Grey:
 
 
 ALIKE = Preprocessing(size=SIZE, crop=0.8, equalize=True, blur=1.5)
-"""That of the recipe ``default``."""
+"""As in the recipe ``default``."""
 
 
 def _like(*, crop: float = 0.8, equalize: bool = True, blur: float = 1.5, size: int = SIZE) -> Preprocessing:
-    """Change some of ALIKE; the blur is in pixels of a picture of SIZE, and so the same share of any other."""
+    """Change parts of ALIKE. The blur is in pixels of an image of SIZE and scales with the size."""
     return Preprocessing(size=size, crop=crop, equalize=equalize, blur=blur * size / SIZE)
 
 
 SMALLER = (192, 160)
-"""Sides in pixels that would take less work."""
-
+"""Sides in pixels that would need less computation."""
 
 VARIANTS = (
     Variant("as-published", _like(crop=1.0, equalize=False, blur=0.0), ("whole",)),
@@ -148,10 +147,10 @@ VARIANTS = (
 )
 
 
-def pictures(record: Record, variants: tuple[Variant, ...], segmenter: LungSegmenter) -> dict[str, NDArray[np.uint8]]:
+def images_of(record: Record, variants: tuple[Variant, ...], segmenter: LungSegmenter) -> dict[str, NDArray[np.uint8]]:
     """Decode an image once and make its network inputs: uint8, shape (size, size), by name of the variant.
 
-    Every one of them is a function of SEED and the record's id.
+    Each is a function of SEED and the record's id.
     """
     grey = read_image(record.path)
     lungs = segmenter.probabilities([grey])[0]

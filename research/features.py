@@ -1,8 +1,8 @@
-"""Features of the frozen network for study_features.py, computed once and kept in small files."""
+"""Features of the frozen network for experiments.py, computed once and kept in small files."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from pathlib import Path
 
 import keras
@@ -10,12 +10,14 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from study_pictures import Variant, pictures
 from tqdm import tqdm
+from variants import Variant, images_of
 
+from covidcxr._files import whole
 from covidcxr.data.manifest import Record
 from covidcxr.prediction.artifact import INPUT
 from covidcxr.prediction.lungs import LungSegmenter
+from covidcxr.prediction.session import open_session
 from covidcxr.training.export import convert
 from covidcxr.training.networks.efficientnet_lite import load_backbone
 from covidcxr.training.networks.lung_pooled import STAGES, lung_pooled
@@ -33,11 +35,11 @@ LAYERS = {
 }
 SHARE = "share"
 CHUNK = 64
-"""Images a file, and a batch."""
+"""Images in a file, and in a batch."""
 
 
 def _outside(features: Values, share: Values) -> Values:
-    """Average over what is not lung: the surest place of lung counts nothing."""
+    """Average over what is not lung; the cell that is most certainly lung has weight 0."""
     weight = 1 - share / share.max(axis=(1, 2), keepdims=True)
     return (features * weight).sum(axis=(1, 2)) / weight.sum(axis=(1, 2))
 
@@ -51,7 +53,7 @@ POOLS: dict[str, Pool] = {
 
 
 class Network:
-    """The ImageNet network, and the share of the lungs as the recipe ``default`` has it, for pictures of one size."""
+    """The ImageNet network, and the lungs as the recipe ``default`` finds them, for images of one size."""
 
     def __init__(self, size: int) -> None:
         backbone = load_backbone(size, "imagenet")
@@ -63,8 +65,8 @@ class Network:
         """Return pooled features, float32 (n, channels), by ``layer pool``.
 
         Args:
-            images: uint8, shape (n, size, size), of the variant.
-            variant: What they are. The lungs are found on the equalised picture, whatever the features are taken from.
+            images: uint8, shape (n, size, size).
+            variant: How they were made. The lungs are always found on equalised images.
         """
         seen = images if variant.preprocessing.equalize else np.stack([_equalised(image) for image in images])
         (fine,) = self._lungs.run([SHARE], {INPUT: seen[..., np.newaxis]})
@@ -78,9 +80,7 @@ class Network:
 
 def _session(model: keras.Model, outputs: dict[str, keras.KerasTensor]) -> ort.InferenceSession:
     proto = convert(keras.Model(model.input, outputs), model.input.shape[1])
-    options = ort.SessionOptions()
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leaves the cores to the decoders
-    return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return open_session(proto.SerializeToString())
 
 
 def _equalised(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -94,25 +94,14 @@ def _at(share: Values, side: int) -> Values:
 
 
 def extract(records: Sequence[Record], variants: tuple[Variant, ...], out: Path) -> None:
-    """Compute what is not in ``out`` yet: one file a variant and CHUNK of records."""
-    chunks = [records[start : start + CHUNK] for start in range(0, len(records), CHUNK)]
-    left = [
-        (number, chunk, missing)
-        for number, chunk in enumerate(chunks)
-        if (missing := tuple(variant for variant in variants if not _file(out, variant.name, number).exists()))
-    ]
-    if not left:
-        return
+    """Compute the features that ``out`` lacks: one file for every variant and CHUNK records."""
     network, segmenter = cache(Network), LungSegmenter.load()
     with ThreadPoolExecutor(2) as pool:
-
-        def started(place: int) -> list[Future]:
-            _, chunk, missing = left[place] if place < len(left) else (0, [], ())
-            return [pool.submit(pictures, record, missing, segmenter) for record in chunk]
-
-        ahead = started(0)
-        for place, (number, chunk, missing) in enumerate(tqdm(left, desc="features", unit="chunk", disable=None)):
-            made, ahead = [future.result() for future in ahead], started(place + 1)
+        starts = range(0, len(records), CHUNK)
+        for number, start in enumerate(tqdm(starts, desc="features", unit="chunk", disable=None)):
+            chunk = records[start : start + CHUNK]
+            missing = tuple(variant for variant in variants if not _file(out, variant.name, number).exists())
+            made = list(pool.map(partial(images_of, variants=missing, segmenter=segmenter), chunk)) if missing else []
             for variant in missing:
                 images = np.stack([inputs[variant.name] for inputs in made])
                 features = network(variant.preprocessing.size).features(images, variant)
@@ -125,22 +114,22 @@ def _file(out: Path, variant: str, number: int) -> Path:
 
 def _save(path: Path, records: Sequence[Record], features: dict[str, Values]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    with partial.open("wb") as file:
-        np.savez(file, ids=[record.id for record in records], **features)
-    partial.replace(path)
+    with whole(path, sync=False) as partial:
+        np.savez(partial, ids=[record.id for record in records], **features)
 
 
 def load(records: Sequence[Record], variant: Variant, out: Path) -> dict[str, Values]:
     """Read the features of a variant, float32 (n, channels) by ``layer pool``, in the order of the records.
 
     Raises:
-        SystemExit: The files are of other records.
+        SystemExit: The files belong to other records.
     """
     numbers = range(-(-len(records) // CHUNK))
     parts = [np.load(_file(out, variant.name, number), allow_pickle=False) for number in numbers]
     if [str(name) for part in parts for name in part["ids"]] != [record.id for record in records]:
-        raise SystemExit(f"Expected the features of this manifest in {out}. Received those of another: delete it.")
+        raise SystemExit(
+            f"Expected the features of this manifest in {out}. Received those of another one: delete the folder."
+        )
     return {
         f"{layer} {pool}": np.concatenate([part[f"{layer} {pool}"] for part in parts])
         for layer in LAYERS

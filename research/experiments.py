@@ -1,25 +1,25 @@
-"""What was tried to hold in hospitals never seen, all of it alike: protocol P3 on features of a frozen network.
+"""Compare candidates in hospitals never seen, all by the same protocol, on features of a frozen network.
 
-    python scripts/study_features.py --manifest reproduced/manifest.csv --out reproduced/features
+    python research/experiments.py --manifest reproduced/manifest.csv --out reproduced/features
 
-Writes docs/results/experiments.json; `make docs` puts its figures into docs/experiments.md. Features are kept in the
-folder ``--out``: stopped, the same command goes on. The external hospital takes no part.
+Writes docs/results/experiments.json, from which ``make docs`` renders the tables of docs/experiments.md. Features stay
+in the folder ``--out``; a stopped command resumes there. The external hospital takes no part.
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from candidates import GROUPS, Candidate
+from features import Values, extract, load
 from scipy.special import softmax
-from study_candidates import GROUPS, Candidate, Group
-from study_network import Values, extract, load
-from study_pictures import VARIANTS
 from tqdm import tqdm
+from variants import VARIANTS
 
 from covidcxr import __version__
+from covidcxr._files import write_json
 from covidcxr.data.manifest import Record, Split, data_hash, read_manifest
 from covidcxr.evaluation import metrics
 from covidcxr.evaluation.cross_source import joint_intervals
@@ -32,30 +32,34 @@ from covidcxr.training.robust_head import COVID, NORMAL, features_of
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "experiments.json"
 SEED = 0
 STEADY = 0.05
-"""Added to the standard deviation of a feature over an image, many of which are near 0."""
+"""Added to the standard deviation of a feature over an image, which is often near 0."""
 
 Bank = dict[str, dict[str, Values]]
-"""Features by variant, then by ``layer pool``; see study_network.load."""
+"""Features by variant, then by ``layer pool``; see features.load."""
 
 
 class Study:
     """All records with their features.
 
     Args:
-        records: Of the manifest, without external ones.
+        records: Records of the manifest, without external ones.
         bank: Their features, in the same order.
     """
 
     def __init__(self, records: Sequence[Record], bank: Bank) -> None:
         self._records, self._bank = list(records), bank
         place = {record.id: number for number, record in enumerate(records)}
-        self._folds = {}
-        for pair in PAIRS:
-            parts = fold(records, pair)
-            self._folds[pair.name] = tuple(
-                np.array([place[record.id] for record in parts if record.split is split])
+
+        def rows(of: Sequence[Record]) -> tuple[IntArray, IntArray]:
+            """Return the rows to train and to test on."""
+            train, test = (
+                np.array([place[record.id] for record in of if record.split is split])
                 for split in (Split.TRAIN, Split.TEST)
             )
+            return train, test
+
+        self._folds = {pair.name: rows(fold(records, pair)) for pair in PAIRS}
+        self._held_out = rows(records)
 
     def measured(self, candidate: Candidate) -> dict[str, Any]:
         """Return what a candidate is and its figures, ready for JSON."""
@@ -63,7 +67,7 @@ class Study:
         found = {name: value.to_dict() for name, value in joint_intervals(scored).items()}
         pairs = {name: metrics.auroc(1)(s.y_true, s.y_score, np.ones(len(s.y_true))) for name, s in scored.items()}
         about = {"name": candidate.name, "says": candidate.says, "kept": candidate.kept}
-        return about | found | {"pairs": pairs} | self._p5(candidate)
+        return about | found | {"pairs": pairs} | self._three_classes(candidate)
 
     def _pair(self, candidate: Candidate, train: IntArray, test: IntArray) -> Scores:
         scores = self._scores(candidate, train, test)
@@ -77,12 +81,9 @@ class Study:
             groups=np.array([record.group for record in records]),
         )
 
-    def _p5(self, candidate: Candidate) -> dict[str, Any]:
+    def _three_classes(self, candidate: Candidate) -> dict[str, Any]:
         """Return figures on held-out patients of the training collections; none for a head of two classes."""
-        train, test = (
-            np.array([number for number, record in enumerate(self._records) if record.split is split])
-            for split in (Split.TRAIN, Split.TEST)
-        )
+        train, test = self._held_out
         scores = self._scores(candidate, train, test)
         if scores.shape[1] != len(LABELS):
             return {}
@@ -97,20 +98,19 @@ class Study:
         return {"p5": {name: value.to_dict() for name, value in found.items()}}
 
     def _scores(self, candidate: Candidate, train: IntArray, test: IntArray) -> FloatArray:
-        """Fit on some records and score others: float64, shape (n, 3) or (n, 1), see study_heads.Head."""
-        plain, second = (self._features(candidate, name) for name in (candidate.variant, candidate.second))
+        """Fit on some records and score others: float64, shape (n, 3) or (n, 1), see heads.Head."""
+        plain, second = (
+            np.concatenate([pooled(self._bank[name], layer, candidate.pool) for layer in candidate.layers], axis=1)
+            for name in (candidate.variant, candidate.second or candidate.variant)
+        )
         records = [self._records[number] for number in train]
         kernel, bias = candidate.fit(features_of(plain[train], second[train], records))
         scores: FloatArray = plain[test].astype(np.float64) @ kernel + bias
         return scores
 
-    def _features(self, candidate: Candidate, variant: str) -> Values:
-        found = self._bank[variant]
-        return np.concatenate([_pooled(found, layer, candidate.pool) for layer in candidate.layers], axis=1)
 
-
-def _pooled(found: dict[str, Values], layer: str, pool: str) -> Values:
-    """Return features of a layer, float32 (n, channels), pooled by study_network.POOLS or by two of them."""
+def pooled(found: dict[str, Values], layer: str, pool: str) -> Values:
+    """Return features of a layer, float32 (n, channels), pooled by features.POOLS or by two of them."""
     if pool == "lungs minus outside":
         return found[f"{layer} lungs"] - found[f"{layer} outside"]
     if pool == "instance":
@@ -122,21 +122,15 @@ def study(records: Sequence[Record], out: Path) -> dict[str, Any]:
     """Measure every candidate.
 
     Args:
-        records: Of the manifest, without external ones.
+        records: Records of the manifest, without external ones.
         out: Folder of the features.
     """
     extract(records, VARIANTS, out)
     measuring = Study(records, {variant.name: load(records, variant, out) for variant in VARIANTS})
-    with tqdm(total=sum(len(group.candidates) for group in GROUPS), unit="candidate", disable=None) as bar:
-
-        def measured(group: Group) -> list[dict[str, Any]]:
-            rows = []
-            for candidate in group.candidates:
-                rows.append(measuring.measured(candidate))
-                bar.update()
-            return rows
-
-        groups = [{"name": group.name, "candidates": measured(group)} for group in GROUPS]
+    groups = [
+        {"name": name, "candidates": [measuring.measured(one) for one in tqdm(candidates, desc=name, disable=None)]}
+        for name, candidates in GROUPS.items()
+    ]
     return {"covidcxr": __version__, "manifest": data_hash(records), "images": len(records), "groups": groups}
 
 
@@ -147,7 +141,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the features")
     given = parser.parse_args()
     records = [record for record in read_manifest(given.manifest) if record.split is not Split.EXTERNAL]
-    RESULT.write_text(json.dumps(study(records, given.out), indent=2) + "\n", "utf-8")
+    write_json(RESULT, study(records, given.out))
 
 
 if __name__ == "__main__":

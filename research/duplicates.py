@@ -1,18 +1,17 @@
-"""How well near-duplicates are found: recall on synthetic copies, precision on pairs judged by eye.
+"""Measure how well near-duplicates are found: recall on synthetic copies, precision on pairs judged by eye.
 
-    python scripts/study_duplicates.py manifest.csv
+    python research/duplicates.py reproduced/manifest.csv
 
-Writes docs/results/duplicates.json, and its figures into docs/data.md between the two marks. Recall is measured anew
-each time; the verdicts on the pairs are read from docs/results/duplicate_pairs.csv. To judge pairs (of a new sample, or
-after the finder changed), draw them first, look at the sheets, and fill in the column ``verdict``:
+Writes docs/results/duplicates.json, from which ``make docs`` renders the tables of docs/data.md. Recall is measured
+each time; the verdicts on pairs are read from docs/results/duplicate_pairs.csv. To judge pairs (a new sample, or
+after the finder changed), draw them, look at the sheets and fill in the column ``verdict``:
 
-    python scripts/study_duplicates.py manifest.csv --draw FOLDER
+    python research/duplicates.py reproduced/manifest.csv --draw FOLDER
 """
 
 import argparse
 import csv
 import io
-import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from covidcxr._files import write_json
 from covidcxr.data.duplicates import DuplicatePair, Fingerprint, find_duplicates, fingerprint, read_duplicates
 from covidcxr.data.manifest import Record, read_manifest
 from covidcxr.images.decode import read_image
@@ -31,7 +31,7 @@ RESULT = DOCS / "results" / "duplicates.json"
 
 COPIES, PAIRS = 200, 100
 HARD = 0.98
-"""Pairs that agree less than this are judged one and all, beside the sample."""
+"""All pairs that agree less than this are judged, in addition to the sample."""
 SAME, PERSON, OTHER = "same radiograph", "same person, another radiograph", "another person"
 
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
@@ -56,7 +56,7 @@ def crop(image: Image.Image, rng: np.random.Generator) -> Image.Image:
 
 
 def crop_one_corner(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Cut 3 % off the left and the bottom only."""
+    """Cut 3 % off the left and the bottom."""
     width, height = image.size
     return image.crop((round(0.03 * width), 0, width, round(0.97 * height)))
 
@@ -98,14 +98,14 @@ def figure(hits: int, total: int) -> dict[str, float]:
 
 
 def recall(records: list[Record], seed: int) -> dict[str, dict[str, float]]:
-    """Copy pictures in each way and count the copies that are found to be copies of theirs."""
+    """Copy images in each way and count the copies that are paired with their original."""
     rng = np.random.default_rng(seed)
     chosen = [records[i] for i in rng.choice(len(records), COPIES, replace=False)]
-    pictures = {record.id: read_image(record.path) for record in chosen}
-    originals = {name: fingerprint(grey) for name, grey in pictures.items()}
+    images = {record.id: read_image(record.path) for record in chosen}
+    originals = {name: fingerprint(grey) for name, grey in images.items()}
     result = {}
     for way, change in CHANGES.items():
-        found = copies_found(originals, {name: changed(grey, change, rng) for name, grey in pictures.items()})
+        found = copies_found(originals, {name: changed(grey, change, rng) for name, grey in images.items()})
         result[way] = figure(found, COPIES)
         print(f"{way}: {found} of {COPIES}")
     return result
@@ -124,7 +124,7 @@ def copies_found(originals: dict[str, Fingerprint], copies: dict[str, Fingerprin
 
 
 def closest_strangers(records: list[Record]) -> float:
-    """Return the highest agreement of pictures of two NIH patients: people who are known to be different."""
+    """Return the highest agreement of images of two NIH patients, who are known to be different people."""
     patients = {record.id: record.patient_id for record in records if record.source == "nih"}
     fingerprints = [fingerprint(read_image(record.path)) for record in records if record.source == "nih"]
     pairs = find_duplicates(list(patients), fingerprints, min_agreement=0)
@@ -159,14 +159,14 @@ def draw(records: list[Record], drawn: list[tuple[DuplicatePair, str]], folder: 
 
 
 def precision(pairs: list[DuplicatePair]) -> dict[str, object]:
-    """Count the verdicts, after checking that every judged pair is still found."""
+    """Count the verdicts; every judged pair must still be found."""
     with VERDICTS.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     found = {(pair.id_a, pair.id_b) for pair in pairs}
     gone = [row for row in rows if (row["id_a"], row["id_b"]) not in found]
     wrong = [row for row in rows if row["verdict"] not in (SAME, PERSON, OTHER)]
     if gone or wrong:
-        raise SystemExit(f"Expected verdicts on pairs that are found. Received {gone + wrong}: judge a new sample.")
+        raise SystemExit(f"{VERDICTS}: Expected verdicts on pairs that are found. Received {gone + wrong}.")
     random = Counter(row["verdict"] for row in rows if row["sample"] == "random")
     hardest = Counter(row["verdict"] for row in rows if row["sample"] == "hardest")
     total = sum(random.values())
@@ -204,7 +204,7 @@ def main() -> None:
         "closest strangers": closest_strangers(records),
         "precision": precision(pairs),
     }
-    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_json(RESULT, result)
 
 
 if __name__ == "__main__":
