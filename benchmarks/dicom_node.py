@@ -25,9 +25,9 @@ from covidcxr.images.phantom import radiograph
 from covidcxr.prediction.predictor import Predictor
 
 sys.path.insert(0, str(HERE.parent / "tests"))
-from dicom.conftest import chest, save  # a package of the tests, found by the line above
-from dicom.orthanc import orthanc_and_node
-from dicom.survival import fuzzed, killed_twice, peak_mb
+from support.dicom_node import chest, save  # a package of the tests, found by the line above
+from support.orthanc import orthanc_and_node
+from support.survival import fuzzed, killed_twice, peak_mb
 
 MODEL = Path(str(files("covidcxr") / "assets" / "covidcxr.onnx"))
 GREY = radiograph(np.random.default_rng(0), size=(SIDE, SIDE))

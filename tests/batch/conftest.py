@@ -1,11 +1,8 @@
 """A folder of synthetic radiographs of all kinds, and a store that speaks S3."""
 
 import io
-import socket
-import subprocess
 import sys
 import tarfile
-import time
 from pathlib import Path
 
 import boto3
@@ -19,6 +16,8 @@ from covidcxr.batch.plan import Settings
 from covidcxr.batch.scoring import Job
 from covidcxr.images.phantom import radiograph
 from support.dicom_objects import dicom, write
+from support.ports import free_port, listens
+from support.processes import running
 
 
 @pytest.fixture(scope="session")
@@ -95,27 +94,17 @@ def s3():
 
 
 @pytest.fixture(scope="session")
-def gs():
+def gs(tmp_path_factory):
     """A server on this machine that speaks Google's protocol; gives the address of an empty bucket.
 
     A process of its own: pyarrow does not let other threads of this one answer while it waits.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    program = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port", port]
-    server = subprocess.Popen([*program, "--in-memory", "--default-bucket", "xrays"], stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 30
-    while not answers(int(port)):
-        assert server.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    with pytest.MonkeyPatch.context() as patch:
+    port = free_port()
+    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port", port]
+    log = tmp_path_factory.mktemp("gs") / "log"
+    with (
+        running([*command, "--in-memory", "--default-bucket", "xrays"], log, ready=lambda: listens(port)),
+        pytest.MonkeyPatch.context() as patch,
+    ):
         patch.setenv("CLOUD_STORAGE_EMULATOR_ENDPOINT", f"http://127.0.0.1:{port}")
         yield "gs://anonymous@xrays"
-    server.terminate()
-    server.wait()
-
-
-def answers(port):
-    with socket.socket() as client:
-        return client.connect_ex(("127.0.0.1", port)) == 0

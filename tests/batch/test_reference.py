@@ -12,7 +12,6 @@ from PIL import Image
 from tables import load
 
 from batch.test_run import unwatched
-from conftest import small_recipe, with_metadata
 from covidcxr.batch.drift import MOVED, Change
 from covidcxr.batch.reference import MISSING, SHIPPED, find_reference
 from covidcxr.batch.run import Options, run
@@ -20,6 +19,8 @@ from covidcxr.data.manifest import Split, data_hash, write_manifest
 from covidcxr.errors import ManifestError
 from covidcxr.images.phantom import radiograph
 from covidcxr.prediction.predictor import Predictor
+from support.small_models import with_metadata
+from support.small_recipes import small_recipe
 
 
 @pytest.fixture

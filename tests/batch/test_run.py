@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import termios
-import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -25,6 +24,7 @@ from covidcxr.batch.sources import find
 from covidcxr.batch.storage import BatchError, names_in, parquet, write
 from covidcxr.cli import cli
 from covidcxr.images.phantom import radiograph
+from support.processes import eventually
 
 
 def unwatched(plan, left, done):
@@ -227,6 +227,7 @@ def test_a_terminal_shows_images_rate_and_time_left(pictures, tmp_path, model_fi
 def test_one_machine_needs_neither_ray_nor_training(pictures, tmp_path, model_file):
     program = f"""
 from covidcxr.cli import cli
+from support.processes import eventually
 try:
     cli(["batch", {str(pictures)!r}, "--out", {str(tmp_path)!r}, "--model", {str(model_file)!r}, "--workers", "1"])
 except SystemExit as end:
@@ -269,9 +270,9 @@ def test_kill_9_of_the_command_loses_and_doubles_nothing(pictures, tmp_path, mod
 
 def wait_for_parts(out: Path, process: subprocess.Popen, count: int) -> list[Path]:
     """Return the parts as soon as there are so many, while the command is still at work."""
-    deadline = time.monotonic() + 60
-    while len(parts := list(out.glob("part-*.parquet"))) < count:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    return parts
+
+    def parts():
+        found = list(out.glob("part-*.parquet"))
+        return found if len(found) >= count else []
+
+    return eventually(parts, process=process)

@@ -11,7 +11,8 @@ import pytest
 
 from covidcxr import DISCLAIMER
 from covidcxr.images.phantom import radiograph
-from support.serving import SERVE, ask, children, serving
+from support.processes import children, eventually
+from support.serving import SERVE, ask, serving
 from support.uploads import MULTIPART, dicom, multipart, picture
 
 API = "/api/v1/predictions"
@@ -60,17 +61,10 @@ def test_workers_are_replaced_with_their_engines_and_announced_once(model_file, 
         workers = children(process.pid)
         assert len(workers) == 4  # an engine and its web process, twice
         os.kill(workers[victim], signal.SIGKILL)
-        wait_until(lambda: len(now := children(process.pid)) == 4 and set(now) & set(workers) == set(workers[2:]))
+        eventually(lambda: len(now := children(process.pid)) == 4 and set(now) & set(workers) == set(workers[2:]))
         for _ in range(6):
             assert ask(host, port, "POST", API, multipart([("a.png", picture(GREY))]))[0] == 200
     assert log.read_text().count(DISCLAIMER) == 1
-
-
-def wait_until(true, seconds=20):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
 
 
 def test_the_log_names_no_file_and_no_patient(model_file, tmp_path):

@@ -5,10 +5,10 @@ import pytest
 import yaml
 
 from covidcxr import __version__
-from deploy import dockerfile
-from deploy.tools import PROJECT
+from support import dockerfile
+from support.environment import ROOT
 
-TEXT = (PROJECT / "compose.yaml").read_text()
+TEXT = (ROOT / "compose.yaml").read_text()
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ import pytest
 
 from covidcxr import DISCLAIMER
 from covidcxr.cli.serve import command as serve
-from deploy import containers
-from deploy.tools import PROJECT, score, wait_until_ready
+from support import containers
+from support.deployment import score, wait_until_ready
+from support.environment import ROOT
 
 PORT = next(option.default for option in serve.params if option.name == "port")
 URL = f"http://127.0.0.1:{PORT}"
@@ -86,7 +87,7 @@ def test_only_the_package_enters_the_build(tmp_path):
     containers.tools()
     everything = tmp_path / "Dockerfile"
     everything.write_text("FROM scratch\nCOPY . /\n")
-    containers.build(everything, "covidcxr:context", PROJECT, tmp_path)
+    containers.build(everything, "covidcxr:context", ROOT, tmp_path)
     files = containers.call("sh", "-c", LISTING, "sh", "covidcxr:context").split()
     names = ["LICENSE", "NOTICE", "README.md", "constraints.txt", "pyproject.toml", "src"]
     assert sorted({file.split("/")[1] for file in files}) == names

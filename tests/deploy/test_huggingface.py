@@ -8,8 +8,9 @@ import sys
 import pytest
 import yaml
 
-from deploy import containers, dockerfile
-from deploy.tools import DEPLOY, PROJECT, copy_package, score, wait_until_ready
+from support import containers, dockerfile
+from support.deployment import copy_package, score, wait_until_ready
+from support.environment import DEPLOY, ROOT
 
 FOLDER = DEPLOY / "huggingface"
 FRONT = yaml.safe_load((FOLDER / "README.md").read_text().split("---\n")[1])
@@ -28,9 +29,7 @@ def test_the_front_matter_is_what_a_space_needs():
 
 def test_it_has_the_base_of_the_dockerfile():
     argument = re.compile(r"^ARG .*$", re.MULTILINE)
-    assert argument.findall((FOLDER / "Dockerfile").read_text()) == argument.findall(
-        (PROJECT / "Dockerfile").read_text()
-    )
+    assert argument.findall((FOLDER / "Dockerfile").read_text()) == argument.findall((ROOT / "Dockerfile").read_text())
 
 
 @pytest.mark.slow
@@ -42,7 +41,7 @@ def test_it_scores_a_picture(tmp_path):
     copy_package(project)
     wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", space, "."]
     subprocess.run(wheel, check=True, cwd=project)
-    for file in (FOLDER / "README.md", FOLDER / "Dockerfile", PROJECT / "constraints.txt"):
+    for file in (FOLDER / "README.md", FOLDER / "Dockerfile", ROOT / "constraints.txt"):
         shutil.copy(file, space)
     containers.build(space / "Dockerfile", "covidcxr-space:test", space, tmp_path)
     assert containers.inspect("covidcxr-space:test")["Config"]["User"] == "1000:1000"

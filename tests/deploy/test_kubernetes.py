@@ -11,8 +11,9 @@ from covidcxr import __version__
 from covidcxr.cli.serve import TOKEN_VARIABLE
 from covidcxr.cli.serve import command as serve
 from covidcxr.web.http.guard import OPEN
-from deploy import containers, dockerfile
-from deploy.tools import DEPLOY, request, score, wait_until_ready
+from support import containers, dockerfile
+from support.deployment import request, score, wait_until_ready
+from support.environment import DEPLOY
 
 FOLDER = DEPLOY / "kubernetes"
 FILES = {file.name: yaml.safe_load(file.read_text()) for file in FOLDER.glob("*.yaml")}

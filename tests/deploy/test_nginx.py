@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from covidcxr.images.phantom import radiograph
-from deploy.tools import API, DEPLOY, need, wait_until_ready
+from support.deployment import API, wait_until_ready
+from support.environment import DEPLOY, program
 from support.ports import free_port
-from support.serving import children
+from support.processes import children, eventually, running
 from support.uploads import MULTIPART, multipart, picture
 
 SITE = (DEPLOY / "nginx.conf").read_text()
@@ -83,7 +84,7 @@ class Proxy:
 
 @pytest.fixture(scope="module")
 def proxy(model_file, tmp_path_factory):
-    nginx, openssl = need("nginx", "nginx-light"), need("openssl")
+    nginx, openssl = program("nginx", "nginx-light"), program("openssl")
     folder, ports = tmp_path_factory.mktemp("nginx"), [free_port() for _ in range(3)]
     command = [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-subj", "/CN=covidcxr", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "1"]
@@ -129,23 +130,6 @@ def serve():
     return [Path(sys.executable).with_name(Path(program).name), *words, "--threads", "1", "--log-addresses"]
 
 
-@contextmanager
-def running(command, log):
-    with log.open("wb") as file, subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
-            process.wait(timeout=40)
-
-
-def wait_for(true, seconds=10):
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def test_a_picture_is_scored_through_it(proxy):
     status, headers, body = proxy.ask("POST", API, UPLOAD)
     assert status == 200, body
@@ -168,7 +152,7 @@ def test_slow_clients_keep_no_thread_and_their_pictures_stay_in_memory(proxy):
     slow = [proxy.begun(head.encode() + UPLOAD[:-10]) for _ in range(SLOW_CLIENTS)]
     connections = [each.__enter__() for each in slow]
     try:
-        wait_for(lambda: proxy.bodies() == SLOW_CLIENTS)
+        eventually(lambda: proxy.bodies() == SLOW_CLIENTS)
         begin = time.monotonic()
         assert proxy.ask("POST", API, UPLOAD)[0] == 200
         assert time.monotonic() - begin < 3
@@ -178,7 +162,7 @@ def test_slow_clients_keep_no_thread_and_their_pictures_stay_in_memory(proxy):
     finally:
         for each in slow:
             each.__exit__(None, None, None)
-    wait_for(lambda: proxy.bodies() == 0)
+    eventually(lambda: proxy.bodies() == 0)
 
 
 def test_a_request_whose_head_never_ends_is_dropped(proxy):

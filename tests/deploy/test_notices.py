@@ -3,11 +3,11 @@
 import pytest
 
 from covidcxr import DISCLAIMER
-from deploy.tools import DEPLOY, PROJECT
+from support.environment import DEPLOY, ROOT
 
-AT_THE_ROOT = [PROJECT / name for name in ("Dockerfile", "Procfile", "compose.yaml", "requirements.txt")]
+AT_THE_ROOT = [ROOT / name for name in ("Dockerfile", "Procfile", "compose.yaml", "requirements.txt")]
 FOLDERS = (DEPLOY, DEPLOY / "kubernetes", DEPLOY / "huggingface")
-FILES = [*AT_THE_ROOT, PROJECT / "docs" / "deploy.md", *(file for folder in FOLDERS for file in folder.iterdir())]
+FILES = [*AT_THE_ROOT, ROOT / "docs" / "deploy.md", *(file for folder in FOLDERS for file in folder.iterdir())]
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.is_file()], ids=lambda file: file.name)

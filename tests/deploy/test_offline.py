@@ -1,13 +1,14 @@
 """A wheelhouse, and a machine without any network that installs from it, as the guide for hospitals says."""
 
 import os
-import signal
 import subprocess
 import sys
 
 import pytest
 
-from deploy.tools import copy_package, missing, need, score, wait_until_ready
+from support.deployment import copy_package, score, wait_until_ready
+from support.environment import missing, program
+from support.processes import running
 
 URL = "http://127.0.0.1:8000"
 ALONE = ("unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$@"', "sh")
@@ -25,7 +26,7 @@ def wheelhouse(tmp_path_factory):
 
 @pytest.mark.slow
 def test_it_is_installed_and_scores_a_picture_without_a_network(wheelhouse, tmp_path):
-    need("unshare", "util-linux"), need("nsenter", "util-linux"), need("ip", "iproute2")
+    program("unshare", "util-linux"), program("nsenter", "util-linux"), program("ip", "iproute2")
     if os.geteuid() != 0:
         missing("only root makes networks")
     programs, log = tmp_path / "venv" / "bin", tmp_path / "log"
@@ -34,19 +35,10 @@ def test_it_is_installed_and_scores_a_picture_without_a_network(wheelhouse, tmp_
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "PYTHONPATH"))}
     environment["PIP_CONFIG_FILE"] = os.devnull
     subprocess.run([*ALONE, *install], check=True, env=environment, cwd=tmp_path)
-    with (
-        log.open("wb") as file,
-        subprocess.Popen(
-            [*ALONE, programs / "covidcxr", "serve"], stdout=file, stderr=file, env=environment
-        ) as process,
-    ):
-        try:
-            inside = ["nsenter", f"--net=/proc/{process.pid}/ns/net"]
-            wait_until_ready(URL, process, inside=inside)
-            score(URL, inside=inside)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(timeout=40)
+    with running([*ALONE, programs / "covidcxr", "serve"], log, env=environment) as process:
+        inside = ["nsenter", f"--net=/proc/{process.pid}/ns/net"]
+        wait_until_ready(URL, process, inside=inside)
+        score(URL, inside=inside)
     assert process.returncode == 0, log.read_text()
 
 

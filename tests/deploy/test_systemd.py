@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.tools import DEPLOY, need
+from support.environment import DEPLOY, program
 
 UNIT = DEPLOY / "covidcxr.service"
 EXPOSURE = 15
@@ -24,7 +24,7 @@ def unit(tmp_path):
 
 
 def analyze(*words):
-    done = subprocess.run([need("systemd-analyze", "systemd"), *words], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([program("systemd-analyze", "systemd"), *words], capture_output=True, text=True, timeout=60)
     return done.returncode, done.stdout + done.stderr
 
 

@@ -17,23 +17,11 @@ from pynetdicom import AE
 from covidcxr.dicom.node.peer import StorePeer
 from covidcxr.dicom.node.queue import Queue, State
 from covidcxr.dicom.node.server import LARGEST_PDU, MISMATCH, NO_RESOURCES, STATUSES, SUCCESS, Limits, Node, Pace
-from dicom.conftest import (
-    CHEST,
-    NAME,
-    PATIENT_ID,
-    answers,
-    archive,
-    chest,
-    echo,
-    node,
-    process,
-    save,
-    send,
-    stored,
-    wait_for,
-)
-from dicom.fuzz import request
-from support.ports import free_port
+from support import processes
+from support.dicom_node import CHEST, NAME, PATIENT_ID, archive, chest, echo, node, save, send, stored
+from support.fuzz import request
+from support.ports import free_port, listens
+from support.processes import eventually
 
 
 def pictures(folder, *datasets):
@@ -56,7 +44,7 @@ def test_images_arrive_and_results_stand_in_the_archive(model_file, tmp_path):
         assert echo(port)
         assert send(port, *files).returncode == 0
         assert send(port, *files).returncode == 0  # again: answered, not scored again
-        wait_for(lambda: len(list((tmp_path / "archive").iterdir())) == 9)
+        eventually(lambda: len(list((tmp_path / "archive").iterdir())) == 9)
         time.sleep(0.5)
     results = stored(tmp_path / "archive")
     assert sorted(result.Modality for result in results) == ["OT"] * 3 + ["PR"] * 3 + ["SR"] * 3
@@ -69,7 +57,7 @@ def test_images_arrive_and_results_stand_in_the_archive(model_file, tmp_path):
 def test_a_title_and_a_port_are_enough(tmp_path):
     port = free_port()
     command = [sys.executable, "-m", "covidcxr", "dicom", "node", "--ae-title", "CHESTS", "--port", port]
-    with process(command, log=tmp_path / "node.log", port=port, cwd=tmp_path):
+    with processes.running(command, tmp_path / "node.log", ready=lambda: listens(port), cwd=tmp_path):
         assert echo(port, called="CHESTS")
     assert (tmp_path / "covidcxr-queue").is_dir()
 
@@ -79,9 +67,9 @@ def test_a_peer_that_comes_later_gets_everything(model_file, tmp_path):
     files = pictures(tmp_path / "in", *(chest(number) for number in range(2)))
     with node(tmp_path / "queue", model_file, port, "--forward", f"ARCHIVE@127.0.0.1:{to}"):
         assert send(port, *files).returncode == 0
-        wait_for(lambda: "results wait: ARCHIVE at 127.0.0.1" in (tmp_path / "queue.log").read_text())
+        eventually(lambda: "results wait: ARCHIVE at 127.0.0.1" in (tmp_path / "queue.log").read_text())
         with archive(tmp_path / "archive", to):
-            wait_for(lambda: len(list((tmp_path / "archive").iterdir())) == 6)
+            eventually(lambda: len(list((tmp_path / "archive").iterdir())) == 6)
 
 
 def test_what_is_no_frontal_chest_radiograph_is_answered_and_left_alone(model_file, tmp_path):
@@ -97,8 +85,8 @@ def test_what_is_no_frontal_chest_radiograph_is_answered_and_left_alone(model_fi
     files = pictures(tmp_path / "in", *others, chest(6, ViewPosition=None, BodyPartExamined=None))
     with node(tmp_path / "queue", model_file, port):
         assert send(port, *files).returncode == 0
-        log = wait_for(lambda: (text := (tmp_path / "queue.log").read_text()).count("scored: ") and text)
-        wait_for(lambda: (tmp_path / "queue.log").read_text().count("left alone: ") == 5)
+        log = eventually(lambda: (text := (tmp_path / "queue.log").read_text()).count("scored: ") and text)
+        eventually(lambda: (tmp_path / "queue.log").read_text().count("left alone: ") == 5)
     assert "scored: 2.25.1006" in log
     for reason in ("ViewPosition", "BodyPartExamined", "Modality", "own result", "no frontal chest radiograph"):
         assert reason in (tmp_path / "queue.log").read_text()
@@ -144,8 +132,8 @@ def test_no_name_and_no_number_of_a_patient_reaches_the_log_or_stays_on_disk(mod
         for file in files:
             send(port, file)
         assert send(port, files[0], calling=PATIENT_ID[:6]).returncode == 0
-        wait_for(lambda: (tmp_path / "queue.log").read_text().count("delivered: ") >= 2)
-        wait_for(lambda: waiting(tmp_path / "queue") == 0)
+        eventually(lambda: (tmp_path / "queue.log").read_text().count("delivered: ") >= 2)
+        eventually(lambda: waiting(tmp_path / "queue") == 0)
     log = (tmp_path / "queue.log").read_text()
     assert "not scored: 2.25.1003" in log
     assert "refused: an image from STORESCU" in log or "refused: an image from MODALITY" in log
@@ -160,7 +148,7 @@ def test_a_node_without_a_peer_keeps_the_results(model_file, tmp_path):
     port = free_port()
     with node(tmp_path / "queue", model_file, port):
         assert send(port, *pictures(tmp_path / "in", chest())).returncode == 0
-        wait_for(lambda: len(list((tmp_path / "queue" / "results").glob("*.dcm"))) == 3)
+        eventually(lambda: len(list((tmp_path / "queue" / "results").glob("*.dcm"))) == 3)
     assert {ds.Modality for ds in stored(tmp_path / "queue" / "results")} == {"SR", "OT", "PR"}
 
 
@@ -173,7 +161,7 @@ def test_digital_radiographs_and_captures_are_taken_and_other_classes_are_not(mo
     with node(tmp_path / "queue", model_file, port):
         assert send(port, *pictures(tmp_path / "in", *taken)).returncode == 0
         assert send(port, save(chest(3, SOPClassUID=CTImageStorage), tmp_path / "ct.dcm")).returncode != 0
-        wait_for(lambda: (tmp_path / "queue.log").read_text().count("scored: ") == 2)
+        eventually(lambda: (tmp_path / "queue.log").read_text().count("scored: ") == 2)
 
 
 @pytest.mark.parametrize(
@@ -225,7 +213,7 @@ def test_a_pdu_longer_than_announced_ends_the_connection(running):
 def test_connections_that_close_without_a_word_hold_no_place(running):
     for _ in range(20):
         socket.create_connection(("127.0.0.1", running)).close()
-    wait_for(lambda: echo(running), seconds=5)
+    eventually(lambda: echo(running), seconds=5)
 
 
 def test_a_request_that_ends_its_thread_ends_its_connection(running):
@@ -251,7 +239,7 @@ def test_more_associations_than_allowed_are_rejected_and_come_in_later(running):
     assert not echo(running)
     for association in held:
         association.release()
-    wait_for(lambda: echo(running))
+    eventually(lambda: echo(running))
 
 
 def test_a_node_says_what_it_lacks(model_file, tmp_path):
@@ -282,7 +270,7 @@ def test_a_queue_is_used_by_one_node_and_left_in_order(model_file, tmp_path):
         assert "no other process" in done.stderr
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 0
-    assert not answers(port)
+    assert not listens(port)
 
 
 # Parts.

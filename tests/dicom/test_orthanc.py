@@ -4,8 +4,8 @@ import re
 import time
 import urllib.request
 
-from dicom.conftest import chest, save
-from dicom.orthanc import DEPLOY, orthanc_and_node
+from support.dicom_node import chest, save
+from support.orthanc import CONFIGURATION, orthanc_and_node
 
 IMAGES = 2
 
@@ -39,6 +39,6 @@ def test_the_results_stand_in_orthancs_own_explorer(browser, model_file, tmp_pat
 
 
 def test_the_configuration_holds_no_password_and_listens_to_this_machine_only():
-    text = (DEPLOY / "orthanc.json").read_text("utf-8")
+    text = CONFIGURATION.read_text("utf-8")
     assert '"RemoteAccessAllowed": false' in text
     assert "RegisteredUsers" not in text

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from covidcxr.dicom.node.queue import LONGEST_PAUSE_S, Queue, QueueError, State, pause_after
-from dicom.conftest import chest
+from support.dicom_node import chest
 
 MODEL = "brightness@0"
 

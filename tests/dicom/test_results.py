@@ -18,7 +18,8 @@ from covidcxr.labels import Label
 from covidcxr.prediction.flags import Flag, FlagCode
 from covidcxr.prediction.predictor import ActivationMap
 from covidcxr.prediction.verdict import Audit, Finding, Verdict
-from dicom.conftest import CHEST, NAME, capture_of, chest, save, tool
+from support.dicom_node import CHEST, NAME, capture_of, chest, dciodvfy, save
+from support.environment import program
 
 JAPANESE = "Yamada^Tarou=山田^太郎=やまだ^たろう"  # PS3.5 annex H
 
@@ -35,11 +36,6 @@ def made(predictor, ds=None):
     source, data = through_file(ds or chest())
     grey = decode_image(data, "test.dcm")
     return [through_file(result)[0] for result in results(source, predictor.predict(grey), grey)], source
-
-
-def verified(file):
-    """Return what the validator says about a file."""
-    return subprocess.run([tool("dciodvfy"), "-new", file], capture_output=True, text=True, check=False).stderr
 
 
 def texts(report):
@@ -82,12 +78,12 @@ SOURCES = {
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_the_validators_find_no_error_and_dcmtk_renders_everything(kind, predictor, tmp_path):
-    dump, picture, shown = (tool(name) for name in ("dsrdump", "dcm2pnm", "dcmp2pgm"))
+    dump, picture, shown = (program(name, "dcmtk") for name in ("dsrdump", "dcm2pnm", "dcmp2pgm"))
     objects, source = made(predictor, SOURCES[kind]())
     assert len(objects) == (2 if kind == "colour" else 3)
     files = [save(result, tmp_path / f"{number}.dcm") for number, result in enumerate(objects)]
     for file in files:
-        assert "Error" not in verified(file)
+        assert "Error" not in dciodvfy(file)
     report = subprocess.run([dump, files[0]], capture_output=True, text=True, check=True).stdout
     assert "COVID-19" in report
     subprocess.run([picture, files[1], tmp_path / "map.ppm"], check=True, capture_output=True)
@@ -101,14 +97,14 @@ def test_the_validators_find_no_error_and_dcmtk_renders_everything(kind, predict
 def test_an_error_of_the_validator_would_be_seen(predictor, tmp_path):
     report = made(predictor)[0][0]
     del report.CompletionFlag
-    assert "Error" in verified(save(report, tmp_path / "bad.dcm"))
+    assert "Error" in dciodvfy(save(report, tmp_path / "bad.dcm"))
 
 
 @pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
 def test_the_presentation_state_shows_the_radiograph_as_it_is_decoded(photometric, predictor, tmp_path):
     objects, source = made(predictor, chest(PhotometricInterpretation=photometric, WindowCenter=2048, WindowWidth=4096))
     files = [save(objects[2], tmp_path / "state.dcm"), save(source, tmp_path / "source.dcm")]
-    command = [tool("dcmp2pgm"), "-p", *files, tmp_path / "shown.pgm"]
+    command = [program("dcmp2pgm", "dcmtk"), "-p", *files, tmp_path / "shown.pgm"]
     subprocess.run(command, check=True, capture_output=True)
     from PIL import Image
 
@@ -164,7 +160,7 @@ def test_the_report_says_what_the_prediction_says(predictor, tmp_path):
     possible = {"prediction_set": (Label.NORMAL, Label.COVID), "interval": (0.125, 0.5)}
     prediction = replace(predictor.predict(CHEST), audit=audit, flags=flags, **possible)
     report = structured_report(through_file(chest())[0], prediction)
-    assert "Error" not in verified(save(report, tmp_path / "report.dcm"))
+    assert "Error" not in dciodvfy(save(report, tmp_path / "report.dcm"))
     said = texts(report)
     certainties = [value for name, value in said if name == "Certainty of Finding"]
     assert certainties == pytest.approx([100 * value for value in prediction.probabilities.values()], abs=0.006)
@@ -191,7 +187,7 @@ def test_a_report_without_an_answer_says_why(predictor, tmp_path):
     (report,) = results(through_file(chest())[0], prediction, CHEST)
     assert ("No answer", flag.text) in texts(report)
     assert "Most probable class" not in dict(texts(report))
-    assert "Error" not in verified(save(report, tmp_path / "report.dcm"))
+    assert "Error" not in dciodvfy(save(report, tmp_path / "report.dcm"))
 
 
 def test_a_report_is_read_by_highdicom_as_the_template_it_follows(predictor):

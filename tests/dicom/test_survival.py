@@ -3,7 +3,7 @@
 import logging
 import os
 
-from dicom.survival import fuzzed, killed_twice
+from support.survival import fuzzed, killed_twice
 
 IMAGES = int(os.environ.get("COVIDCXR_DICOM_IMAGES", "16"))
 ASSOCIATIONS = int(os.environ.get("COVIDCXR_DICOM_ASSOCIATIONS", "4"))

@@ -5,8 +5,10 @@ import subprocess
 
 import pytest
 
-from dicom.conftest import archive, chest, echo, node, save, send, tool, wait_for
+from support.dicom_node import archive, chest, echo, node, save, send
+from support.environment import program
 from support.ports import free_port
+from support.processes import eventually
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +17,7 @@ def certificates(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tls")
 
     def openssl(*arguments):
-        subprocess.run([tool("openssl"), *arguments], cwd=folder, check=True, capture_output=True)
+        subprocess.run([program("openssl"), *arguments], cwd=folder, check=True, capture_output=True)
 
     new = ("req", "-newkey", "rsa:2048", "-nodes")
     openssl(*new, "-x509", "-days", "2", "-subj", "/CN=authority", "-keyout", "ca.key", "-out", "ca.pem")
@@ -42,4 +44,4 @@ def test_tls_with_certificates_on_both_sides(certificates, model_file, tmp_path)
         assert not echo(port, "COVIDCXR", "MODALITY", *nothing)
         assert not echo(port)
         assert send(port, save(chest(), tmp_path / "1.dcm"), options=shown).returncode == 0
-        wait_for(lambda: len(list((tmp_path / "archive").iterdir())) == 3)
+        eventually(lambda: len(list((tmp_path / "archive").iterdir())) == 3)

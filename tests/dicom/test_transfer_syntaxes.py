@@ -14,7 +14,8 @@ from pynetdicom import AE
 from covidcxr.dicom.node.queue import Queue
 from covidcxr.dicom.node.server import SUCCESS, TRANSFER_SYNTAXES, Node
 from covidcxr.images.decode import decode_image, read_image
-from dicom.conftest import CHEST, capture_of, chest, save, tool
+from support.dicom_node import CHEST, capture_of, chest, save
+from support.environment import program
 
 DCMTK = {
     "1.2.840.10008.1.2.4.50": ("dcmcjpeg", "+eb", "+q", "95"),
@@ -52,7 +53,7 @@ def encoded(ds, syntax, folder):
     source, target = save(ds, folder / "source.dcm"), folder / "target.dcm"
     if syntax in DCMTK:
         name, *options = DCMTK[syntax]
-        subprocess.run([tool(name), *options, source, target], check=True, capture_output=True)
+        subprocess.run([program(name, "dcmtk"), *options, source, target], check=True, capture_output=True)
         return target
     buffer = io.BytesIO()
     lossy = {"irreversible": True, "quality_layers": [5]} if syntax == JPEG2000 else {}

@@ -13,8 +13,8 @@ from covidcxr.cli.dicom import PASSWORD
 from covidcxr.dicom.dicomweb import Search, TokenFile, WebPeer, client_of, find, pull
 from covidcxr.dicom.node.queue import Queue, State
 from covidcxr.dicom.node.work import PeerError, Scorer, Sender
-from dicom.conftest import NAME, PATIENT_ID, chest, save, send
-from dicom.orthanc import DEPLOY, orthanc
+from support.dicom_node import NAME, PATIENT_ID, chest, save, send
+from support.orthanc import CONFIGURATION, orthanc
 from support.ports import free_port
 
 
@@ -99,7 +99,8 @@ end
 
 def configured(folder, old, new):
     """Return the configuration of deploy/orthanc with another setting, as a file in a folder."""
-    text = (DEPLOY / "orthanc.json").read_text("utf-8").replace('"covidcxr.lua"', f'"{DEPLOY / "covidcxr.lua"}"')
+    text = CONFIGURATION.read_text("utf-8")
+    text = text.replace('"covidcxr.lua"', f'"{CONFIGURATION.with_name("covidcxr.lua")}"')
     assert old in text
     text = text.replace(old, new)
     path = folder / "orthanc.json"

@@ -11,7 +11,7 @@ import pytest
 from covidcxr.dicom.node.queue import LONGEST_PAUSE_S, Queue, State
 from covidcxr.dicom.node.work import BATCH, MOST_TRIES, PeerError, Scorer, Sender, run
 from covidcxr.prediction.gate import SMALLEST_SIDE
-from dicom.conftest import CHEST, NAME, PATIENT_ID, chest
+from support.dicom_node import CHEST, NAME, PATIENT_ID, chest
 
 FUZZED = int(os.environ.get("COVIDCXR_DICOM_FUZZED", "60"))
 

@@ -6,7 +6,6 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from conftest import small_recipe
 from covidcxr.cli import cli
 from covidcxr.data.sources import SOURCES
 from covidcxr.errors import ArtifactError
@@ -16,6 +15,7 @@ from covidcxr.labels import LABELS, PointName
 from covidcxr.prediction.artifact import Artifact, OperatingPoint
 from covidcxr.prediction.conformal import Conformal
 from covidcxr.prediction.predictor import Predictor
+from support.small_recipes import small_recipe
 
 ROOT = Path(__file__).parents[2]
 MODEL, OTHER = "covidcxr-small@aaaaaaaaaaaa", "covidcxr-small@bbbbbbbbbbbb"

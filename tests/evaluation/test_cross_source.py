@@ -9,7 +9,6 @@ import pytest
 from click.testing import CliRunner
 from sklearn.metrics import roc_auc_score
 
-from conftest import small_recipe, with_metadata
 from covidcxr import __version__
 from covidcxr.cli import cli
 from covidcxr.data.manifest import read_manifest, write_manifest
@@ -21,6 +20,8 @@ from covidcxr.evaluation.scoring import Scores
 from covidcxr.labels import Label
 from covidcxr.recipes.recipe import parse_recipe
 from covidcxr.recipes.selection import split_parts
+from support.small_models import with_metadata
+from support.small_recipes import small_recipe
 
 
 def test_weighted_areas_equal_scikit_learn():

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from conftest import small_recipe
 from covidcxr.cli import cli
 from covidcxr.data.manifest import Split, View, write_manifest
 from covidcxr.errors import ManifestError, RecipeError
@@ -18,6 +17,7 @@ from covidcxr.prediction.conformal import Conformal
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.training.export import export
 from covidcxr.training.fit import train
+from support.small_recipes import small_recipe
 
 CONFORMAL = Conformal(
     coverage=0.9, thresholds=(0.2, 0.0, 0.3), images=(20, 20, 20), scores=(0.0,), low=(0.0,), high=(1.0,)

@@ -1,7 +1,7 @@
 import pytest
 
 from covidcxr.prediction.predictor import Predictor
-from page.browsing import serving
+from support.browsing import serving
 
 
 @pytest.fixture(scope="module")

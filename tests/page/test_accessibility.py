@@ -4,11 +4,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from conftest import with_metadata
 from covidcxr.prediction.conformal import Conformal
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.prediction.verdict import Audit, Finding, Verdict
-from page.browsing import BRIGHT, RADIOGRAPH, TEXT, choose, serving, wait_done
+from support.browsing import BRIGHT, RADIOGRAPH, TEXT, choose, serving, wait_done
+from support.small_models import with_metadata
 
 pytestmark = pytest.mark.slow
 GRAVE = {"serious", "critical"}

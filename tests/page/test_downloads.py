@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from covidcxr.cli import cli
 from covidcxr.images.decode import decode_image
-from page.browsing import BRIGHT, GREY, NORMAL, RADIOGRAPH, TEXT, choose, wait_done
+from support.browsing import BRIGHT, GREY, NORMAL, RADIOGRAPH, TEXT, choose, wait_done
 from support.pdf_text import text_of
 from support.uploads import dicom, picture
 

@@ -12,7 +12,7 @@ from covidcxr.web.app import create_app
 from covidcxr.web.jobs import LocalEngine
 from covidcxr.web.pages.pages import SAMPLES_URL
 from covidcxr.web.pages.samples import BASE, MAX_BYTES, SAMPLES, Gallery, Sample, draw
-from page.browsing import GREY, choose, serving, wait_done
+from support.browsing import GREY, choose, serving, wait_done
 from support.uploads import picture
 
 PHOTO = picture(GREY, "JPEG")

@@ -5,7 +5,19 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from page.browsing import BRIGHT, GREY, NORMAL, PATIENCE, RADIOGRAPH, TEXT, choose, drop, shown, transfer_of, wait_done
+from support.browsing import (
+    BRIGHT,
+    GREY,
+    NORMAL,
+    RADIOGRAPH,
+    TEXT,
+    TIMEOUT_MS,
+    choose,
+    drop,
+    shown,
+    transfer_of,
+    wait_done,
+)
 from support.uploads import dicom
 
 pytestmark = pytest.mark.slow
@@ -112,7 +124,7 @@ def test_a_hundred_files_are_sent_two_at_a_time_and_only_pictures_near_the_reade
     page.wait_for_timeout(500)
     assert len(held) == 2  # the others wait for an answer to one of them
     page.unroute("**/predictions")  # lets these go, too
-    expect(page.locator("#count")).to_have_text("100 files done", timeout=5 * PATIENCE)
+    expect(page.locator("#count")).to_have_text("100 files done", timeout=5 * TIMEOUT_MS)
     expect(page.locator(".verdict-class:visible")).to_have_count(100)
     assert page.locator(".thumb canvas").count() == 100
     kept = "() => [...document.querySelectorAll('.card canvas')].filter((canvas) => canvas.width > 0).length"

@@ -3,7 +3,6 @@ from html.parser import HTMLParser
 
 import pytest
 
-from conftest import with_metadata
 from covidcxr.data.sources import SOURCES
 from covidcxr.prediction.conformal import Conformal
 from covidcxr.prediction.predictor import Predictor
@@ -12,6 +11,7 @@ from covidcxr.web.app import create_app
 from covidcxr.web.jobs import LocalEngine
 from covidcxr.web.pages import pages
 from covidcxr.web.pages.figures import PROTOCOLS, reports
+from support.small_models import with_metadata
 
 
 class Anchors(HTMLParser):

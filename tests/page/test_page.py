@@ -8,14 +8,13 @@ import pytest
 from PIL import Image
 from playwright.sync_api import expect
 
-from conftest import with_metadata
 from covidcxr import DISCLAIMER
 from covidcxr.prediction.conformal import Conformal
 from covidcxr.prediction.flags import TEXTS, FlagCode
 from covidcxr.prediction.heatmap import overlay
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.prediction.verdict import Audit, Finding, Verdict
-from page.browsing import (
+from support.browsing import (
     BRIGHT,
     GREY,
     NORMAL,
@@ -30,6 +29,7 @@ from page.browsing import (
     wait_done,
     without_map,
 )
+from support.small_models import with_metadata
 from support.uploads import picture
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from covidcxr.prediction.predictor import Predictor
-from page.browsing import BRIGHT, GREY, NORMAL, choose, prevalence, serving, wait_done
+from support.browsing import BRIGHT, GREY, NORMAL, choose, prevalence, serving, wait_done
 from support.uploads import picture
 
 pytestmark = pytest.mark.slow

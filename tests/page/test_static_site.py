@@ -2,8 +2,6 @@
 
 import html
 import json
-import os
-import shutil
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -20,7 +18,8 @@ from covidcxr.images.decode import decode_image
 from covidcxr.images.phantom import Opacity, radiograph
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.web.static_site import RUNTIME, export_static
-from page.browsing import choose, wait_done
+from support.browsing import choose, wait_done
+from support.environment import program
 from support.uploads import dicom, picture
 
 pytestmark = pytest.mark.slow
@@ -35,10 +34,7 @@ class Quiet(SimpleHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """The shipped model's page, with the runtime that npm fetches."""
-    if shutil.which("npm") is None:
-        if os.environ.get("CI"):
-            pytest.fail("Expected npm on the path. Received none.")
-        pytest.skip("no npm on the path (Debian package npm), which fetches onnxruntime-web")
+    program("npm")  # fetches onnxruntime-web
     out = tmp_path_factory.mktemp("static") / "site"
     result = CliRunner().invoke(cli, ["web", "export-static", str(out)], catch_exceptions=False)
     assert result.exit_code == 0, result.output

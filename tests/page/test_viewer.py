@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from page.browsing import BRIGHT, GREY, NORMAL, TEXT, choose, shown, switch, wait_done, without_map
+from support.browsing import BRIGHT, GREY, NORMAL, TEXT, choose, shown, switch, wait_done, without_map
 from support.uploads import picture
 
 pytestmark = pytest.mark.slow

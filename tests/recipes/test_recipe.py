@@ -1,9 +1,9 @@
 import pytest
 
-from conftest import robust_recipe, small_recipe
 from covidcxr.errors import RecipeError
 from covidcxr.labels import LABELS, Label
 from covidcxr.recipes.recipe import parse_recipe, recipe_text
+from support.small_recipes import robust_recipe, small_recipe
 
 
 @pytest.mark.parametrize(

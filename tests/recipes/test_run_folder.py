@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from conftest import small_recipe
 from covidcxr.errors import RecipeError
 from covidcxr.recipes.run_folder import RECIPE, RUN, holds_run, read_run, write_run
 from covidcxr.training.fit import MODEL, load_run
+from support.small_recipes import small_recipe
 
 DEPENDS = {"recipe": "small", "data_hash": "0" * 64}
 TEXT = 'name = "small"\n'

@@ -3,13 +3,13 @@ from dataclasses import replace
 
 import pytest
 
-from conftest import small_recipe
 from covidcxr.data.manifest import Split, View
 from covidcxr.data.splits import check_leakage
 from covidcxr.errors import ManifestError
 from covidcxr.labels import Label
 from covidcxr.recipes.recipe import Data, Selection, parse_recipe
 from covidcxr.recipes.selection import select, split_parts
+from support.small_recipes import small_recipe
 
 
 def test_limit_takes_the_same_number_of_each_class(records):

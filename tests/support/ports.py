@@ -9,10 +9,10 @@ _NUMBERS = count(20_000 + 1_000 * (_WORKER % 12) + os.getpid() % 500)
 
 
 def free_port():
-    """Return a port of this machine on which nothing listens, another one each time.
+    """Return a port of this machine on which nothing listens, a different one each time.
 
-    Not one that the system chooses: it gives the same ones to outgoing connections, and one of those may have it by
-    the time that a server, which starts later, is to listen on it.
+    The system does not choose it: it uses the same range for outgoing connections, and one of those could occupy the
+    port before the server starts.
     """
     return next(port for port in _NUMBERS if _is_free(port))
 
@@ -23,3 +23,9 @@ def _is_free(port):
     except OSError:
         return False
     return True
+
+
+def listens(port):
+    """Tell whether a server accepts connections on a port of this machine."""
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0

@@ -3,16 +3,15 @@
 import http.client
 import json
 import re
-import subprocess
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
 from werkzeug.serving import make_server
 
 from covidcxr import DISCLAIMER
+from support.processes import running
 from support.uploads import MULTIPART
 
 SERVE = (Path(sys.executable).with_name("covidcxr"), "serve", "--port", "0")
@@ -36,46 +35,19 @@ def hosting(app):
 def serving(model_file, log, *options, **process_options):
     """Run the command on a free port until the end of the block; yields the process, host and port.
 
-    What it writes goes through a pipe to the file ``log``.
+    The process has a process group of its own, as in a terminal.
     """
-    process = subprocess.Popen(
-        [*SERVE, "--model", str(model_file), *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,  # a process group of its own, as in a terminal
-        **process_options,
-    )
-    log.touch()
-    copying = threading.Thread(target=copy, args=(process.stdout, log))
-    copying.start()
-    with process:
-        try:
-            yield process, *wait_for_address(process, log)
-        finally:
-            process.terminate()
-            process.wait(timeout=40)
-            copying.join()
+    command = [*SERVE, "--model", model_file, *options]
+    ready = {"ready": lambda: address_in(log), "start_new_session": True}
+    with running(command, log, **ready, **process_options) as process:
+        yield process, *address_in(log)
 
 
-def copy(pipe, log):
-    with log.open("ab", buffering=0) as file:
-        while chunk := pipe.read1():
-            file.write(chunk)
-
-
-def wait_for_address(process, log):
-    for _ in range(300):
-        found = re.search(r"http://([\d.]+|\[[\da-f:]+\]):(\d+)", log.read_text())
-        if found and DISCLAIMER in log.read_text():
-            return found[1].strip("[]"), int(found[2])
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.05)
-    raise AssertionError(f"no address in: {log.read_text()}")
-
-
-def children(pid):
-    """Return the process numbers of the children of a process: of a server, its workers."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def address_in(log):
+    """Return host and port that a server has announced in its log, None before it has."""
+    text = log.read_text()
+    found = re.search(r"http://([\d.]+|\[[\da-f:]+\]):(\d+)", text)
+    return (found[1].strip("[]"), int(found[2])) if found and DISCLAIMER in text else None
 
 
 def ask(host, port, method="GET", path="/healthz", body=None, headers=()):

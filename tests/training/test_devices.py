@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from onnx import TensorProto
 
-from conftest import small_recipe
 from covidcxr.data.manifest import write_manifest
 from covidcxr.errors import RecipeError
 from covidcxr.training.devices import Devices, Machine
 from covidcxr.training.export import TOLERANCE, export, parity, serving_model
 from covidcxr.training.fit import HISTORY, load_run, train
 from covidcxr.training.networks import build
+from support.small_recipes import small_recipe
 
 MIXED = Machine(mixed_precision=True)
 HEAD = '{ trainable = "head", epochs = 4, learning_rate = 1e-2 }'

@@ -6,7 +6,6 @@ import onnxruntime as ort
 import pytest
 import tensorflow as tf
 
-from conftest import small_recipe
 from covidcxr.errors import ArtifactError
 from covidcxr.images.decode import read_image
 from covidcxr.labels import LABELS, Label, PointName
@@ -16,6 +15,7 @@ from covidcxr.training.calibration import calibrate, tempered
 from covidcxr.training.export import TOLERANCE, convert, export, parity, save_checked, serving_model
 from covidcxr.training.fit import VALIDATION, load_run, train
 from covidcxr.training.networks import build
+from support.small_recipes import small_recipe
 
 THREE = small_recipe(
     architecture="efficientnet_lite0",

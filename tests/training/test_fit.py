@@ -2,7 +2,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import small_recipe
 from covidcxr.data.manifest import write_manifest
 from covidcxr.errors import RecipeError
 from covidcxr.evaluation.scoring import read_scores
 from covidcxr.recipes.selection import split_parts
 from covidcxr.training.batches import load_images
 from covidcxr.training.fit import HISTORY, MODEL, VALIDATION, load_run, set_trainable, train
+from support.processes import eventually
+from support.small_recipes import small_recipe
 
 COVIDCXR = Path(sys.executable).with_name("covidcxr")
 LONG = small_recipe(phases='{ trainable = "all", epochs = 12, learning_rate = 1e-3 }')
@@ -56,11 +56,8 @@ def test_a_stopped_run_goes_on_and_ends_the_same(records, finished, tmp_path, st
     arguments = ["--recipe", tmp_path / "long.toml", "--manifest", tmp_path / "manifest.csv", "--out", out]
     command = [COVIDCXR, "train", *arguments]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not (out / HISTORY).exists() or len((out / HISTORY).read_text().splitlines()) < 4:
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    history = out / HISTORY
+    eventually(lambda: history.exists() and len(history.read_text().splitlines()) >= 4, 120, process=process)
     process.send_signal(stop)
     assert process.wait(60) == (130 if stop is signal.SIGINT else -signal.SIGKILL)
     assert not (out / MODEL).exists()

@@ -3,7 +3,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conftest import robust_recipe
 from covidcxr.errors import RecipeError
 from covidcxr.labels import LABELS
 from covidcxr.recipes.recipe import parse_recipe
@@ -12,6 +11,7 @@ from covidcxr.training.batches import load_images
 from covidcxr.training.fit import MODEL, VALIDATION, load_run, make_network, train
 from covidcxr.training.networks import build
 from covidcxr.training.robust_features import opaque_images, set_robust_head
+from support.small_recipes import robust_recipe
 
 RECIPE = robust_recipe(folds=4)
 

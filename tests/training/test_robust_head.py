@@ -5,11 +5,11 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from conftest import robust_recipe
 from covidcxr.errors import ManifestError
 from covidcxr.labels import LABELS
 from covidcxr.recipes.recipe import RobustHead, parse_recipe
 from covidcxr.training.robust_head import COVID, LEAST, NORMAL, PNEUMONIA, Features, features_of, fit_head
+from support.small_recipes import robust_recipe
 
 CELLS = (("a", NORMAL), ("a", PNEUMONIA), ("b", COVID), ("b", NORMAL), ("c", COVID), ("d", NORMAL))
 EACH, WIDTH = 200, 12

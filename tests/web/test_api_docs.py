@@ -1,6 +1,5 @@
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 
 from covidcxr.images.phantom import radiograph
+from support.environment import program
 from support.serving import serving
 from support.uploads import picture
 
@@ -17,10 +17,7 @@ TOKEN = "a-token-of-some-length"
 
 @pytest.fixture
 def curl():
-    if shutil.which("curl") is None:
-        if os.environ.get("CI"):
-            pytest.fail("Expected curl on the path. Received none.")
-        pytest.skip("no curl on the path (Debian package curl)")
+    program("curl")
 
 
 @pytest.mark.usefixtures("curl")

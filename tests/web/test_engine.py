@@ -21,7 +21,8 @@ from covidcxr.web import engine_process
 from covidcxr.web.engine import EngineLostError
 from covidcxr.web.engine_process import RemoteEngine
 from covidcxr.web.jobs import LocalEngine
-from support.serving import ask, children, serving
+from support.processes import children
+from support.serving import ask, serving
 from support.uploads import MULTIPART, dicom, multipart, picture
 
 API = "/api/v1/predictions"

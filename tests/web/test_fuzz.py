@@ -20,7 +20,8 @@ from covidcxr.images.grey import MAX_PIXELS
 from covidcxr.images.phantom import radiograph
 from covidcxr.web.app import create_app
 from covidcxr.web.jobs import LocalEngine
-from support.serving import children, serving
+from support.processes import children
+from support.serving import serving
 from support.uploads import MULTIPART, dicom, multipart, picture
 
 REQUESTS = int(os.environ.get("COVIDCXR_FUZZ", "300"))

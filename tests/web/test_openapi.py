@@ -18,7 +18,6 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from conftest import with_metadata
 from covidcxr import DISCLAIMER
 from covidcxr.images.phantom import radiograph
 from covidcxr.prediction.conformal import Conformal
@@ -28,6 +27,7 @@ from covidcxr.web.api import openapi
 from covidcxr.web.api.openapi import describe
 from covidcxr.web.app import create_app
 from covidcxr.web.jobs import LocalEngine
+from support.small_models import with_metadata
 from support.uploads import MULTIPART, dicom, multipart, picture
 
 GREY = radiograph(np.random.default_rng(0), size=(240, 200))

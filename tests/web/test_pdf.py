@@ -3,7 +3,6 @@ import io
 import numpy as np
 import pytest
 
-from conftest import with_metadata
 from covidcxr import DISCLAIMER
 from covidcxr.images.phantom import radiograph
 from covidcxr.prediction.conformal import Conformal
@@ -14,6 +13,7 @@ from covidcxr.web.jobs import LocalEngine
 from covidcxr.web.pages.wording import percent
 from covidcxr.web.pdf import render_pdf
 from support.pdf_text import text_of
+from support.small_models import with_metadata
 from support.uploads import dicom, picture
 
 GREY = radiograph(np.random.default_rng(0), size=(480, 400))

@@ -9,7 +9,6 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from conftest import small_recipe
 from covidcxr.audit.model import load_subject
 from covidcxr.cli.gate import command
 from covidcxr.data.collect import Reason, Reject, write_rejects
@@ -28,6 +27,7 @@ from covidcxr.training.gate.evaluation import dicom_of_other_parts, evaluate_gat
 from covidcxr.training.gate.features import GATE_FILE, kind_of, picture_features, rejected_views, rejects_of, train_gate
 from covidcxr.training.gate.fit import ADULT, CODES, Gate
 from covidcxr.training.networks import build
+from support.small_recipes import small_recipe
 
 
 def reject(number, path, view, source="nih"):

@@ -4,7 +4,7 @@ import json
 import re
 from dataclasses import dataclass
 
-from deploy.tools import PROJECT
+from support.environment import ROOT
 
 
 @dataclass(frozen=True)
@@ -20,18 +20,18 @@ class Healthcheck:
     words: list[str]
 
 
-def instruction(name, file=PROJECT / "Dockerfile"):
+def instruction(name, file=ROOT / "Dockerfile"):
     """Return the last instruction of a name, its lines joined."""
     text = file.read_text().replace("\\\n", " ")
     return re.findall(rf"^{name}\s+(.*)$", text, re.MULTILINE)[-1]
 
 
-def words(name, file=PROJECT / "Dockerfile"):
+def words(name, file=ROOT / "Dockerfile"):
     """Return the last instruction of a name as the list of words that it is."""
     return json.loads(instruction(name, file))
 
 
-def port(file=PROJECT / "Dockerfile"):
+def port(file=ROOT / "Dockerfile"):
     """Return the port that the image exposes."""
     return int(instruction("EXPOSE", file))
 

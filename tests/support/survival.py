@@ -4,7 +4,6 @@ Each run fails where the node loses, doubles or breaks anything, and returns its
 """
 
 import hashlib
-import subprocess
 import threading
 import time
 from collections import defaultdict
@@ -16,9 +15,10 @@ import psutil
 from pynetdicom import AE, evt
 
 from covidcxr.dicom.node.peer import RESULT_CLASSES
-from dicom.conftest import CHEST, chest, node, save, send, tool, wait_for
-from dicom.fuzz import TO_SCORE, fuzz
+from support.dicom_node import CHEST, chest, echo, node, save, send
+from support.fuzz import TO_SCORE, fuzz
 from support.ports import free_port
+from support.processes import eventually
 
 KILLED_AT = (1 / 4, 2 / 3)
 """Shares of the images that the node has received when it is killed."""
@@ -83,13 +83,13 @@ def killed_twice(folder, model, *, images, associations, grey=CHEST):
         senders = [pool.submit(deliver, files[start::associations]) for start in range(associations)]
         for share in KILLED_AT:
             with node(queue, model, port, *forward) as server:
-                wait_for(lambda s=share: received() >= s * images, seconds=120)
+                eventually(lambda s=share: received() >= s * images, seconds=120)
                 server.kill()
                 server.wait()
         with node(queue, model, port, *forward):
             for sender in senders:
                 sender.result(timeout=240)
-            wait_for(lambda: len(got) == RESULTS * images, seconds=240)
+            eventually(lambda: len(got) == RESULTS * images, seconds=240)
             seconds = time.monotonic() - started
             time.sleep(1)  # nothing more comes
     assert len(got) == RESULTS * images
@@ -117,10 +117,9 @@ def fuzzed(folder, model, *, messages, grey=CHEST):
         seconds = time.monotonic() - started
         assert server.poll() is None
         assert send(port, save(good, folder / "good.dcm")).returncode == 0
-        wait_for(lambda: f"scored: {good.SOPInstanceUID}:" in log.read_text(), seconds=300)
-        echo = [tool("echoscu"), "-aec", "COVIDCXR", "127.0.0.1", str(port)]
-        assert subprocess.run(echo, check=False).returncode == 0
-        wait_for(lambda: {c.status for c in psutil.Process(server.pid).net_connections("tcp")} == {"LISTEN"})
+        eventually(lambda: f"scored: {good.SOPInstanceUID}:" in log.read_text(), seconds=300)
+        assert echo(port)
+        eventually(lambda: {c.status for c in psutil.Process(server.pid).net_connections("tcp")} == {"LISTEN"})
         assert server.poll() is None
         peak = peak_mb(server.pid)
     text = log.read_text()

@@ -1,15 +1,17 @@
 """A real Orthanc with the configuration of deploy/orthanc, alone or beside a node."""
 
 import json
+import os
 import time
 import urllib.request
 from contextlib import contextmanager
-from pathlib import Path
 
-from dicom.conftest import node, process, send, tool, wait_for
-from support.ports import free_port
+from support.dicom_node import node, send
+from support.environment import DEPLOY, program
+from support.ports import free_port, listens
+from support.processes import eventually, running
 
-DEPLOY = Path(__file__).parents[2] / "deploy" / "orthanc"
+CONFIGURATION = DEPLOY / "orthanc" / "orthanc.json"
 
 
 class Orthanc:
@@ -28,15 +30,15 @@ class Orthanc:
         return self.get("/statistics")["CountInstances"]
 
     def seconds_to_results(self, file):
-        """Send an image; return the time from then until three results stand beside it."""
+        """Send an image; return the time from then until its three results have arrived."""
         before, started = self.instances(), time.monotonic()
         assert send(self.dicom_port, file, called="ORTHANC").returncode == 0
-        wait_for(lambda: self.instances() == before + 4)
+        eventually(lambda: self.instances() == before + 4)
         return time.monotonic() - started
 
 
 @contextmanager
-def orthanc(folder, node_port, configuration=DEPLOY / "orthanc.json"):
+def orthanc(folder, node_port, configuration=CONFIGURATION):
     """Run Orthanc with its storage in a folder; it sends radiographs to a node on this port."""
     folder.mkdir(exist_ok=True)
     http_port = free_port()
@@ -47,9 +49,9 @@ def orthanc(folder, node_port, configuration=DEPLOY / "orthanc.json"):
         "ORTHANC_HTTP_PORT": http_port,
         "COVIDCXR_PORT": node_port,
     }
-    environment = {name: str(value) for name, value in settings.items()}
-    command = [tool("Orthanc"), configuration]
-    with process(command, log=folder / "orthanc.log", port=http_port, cwd=folder, environment=environment):
+    environment = os.environ | {name: str(value) for name, value in settings.items()}
+    command = [program("Orthanc", "orthanc"), configuration]
+    with running(command, folder / "orthanc.log", ready=lambda: listens(http_port), cwd=folder, env=environment):
         yield server
 
 

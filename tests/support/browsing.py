@@ -1,4 +1,4 @@
-"""What the tests of the page do in the browser."""
+"""The page, served, and what tests do on it in the browser."""
 
 import base64
 from contextlib import contextmanager
@@ -17,8 +17,8 @@ GREY = radiograph(np.random.default_rng(0), size=(480, 400), opacities=[Opacity(
 NORMAL = ("normal.png", picture(GREY))
 BRIGHT = ("bright.jpg", picture(np.maximum(GREY, 160), "JPEG", quality=95))
 RADIOGRAPH = ("plate.dcm", dicom(GREY))
-PATIENCE = 60_000
-"""Milliseconds, for machines that are busy with other things."""
+TIMEOUT_MS = 60_000
+"""Long, for machines that are busy with other things."""
 TEXT = ("<img src=x onerror=alert(1)>.txt", b"no picture")
 
 
@@ -55,12 +55,12 @@ def transfer_of(page, *files):
 
 def choose(page, *files):
     uploads = [{"name": n, "mimeType": "", "buffer": content} for n, content in files]
-    page.set_input_files("#files", uploads, timeout=PATIENCE)
+    page.set_input_files("#files", uploads, timeout=TIMEOUT_MS)
 
 
 def wait_done(page, count):
     settled = page.locator(".card:is([data-state=done], [data-state=failed])")
-    expect(settled).to_have_count(count, timeout=PATIENCE)
+    expect(settled).to_have_count(count, timeout=TIMEOUT_MS)
 
 
 def shown(card):

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from deploy.tools import need
+from support import processes
+from support.environment import program
 
 STORE = Path(tempfile.gettempdir()) / f"covidcxr-containers-{os.getuid()}"
 STORAGE = """[storage]
@@ -48,10 +49,10 @@ PIP = ("index-url", "extra-index-url", "proxy", "timeout")
 
 def tools():
     """Skip the test where a tool is missing."""
-    for program in ("buildah", "podman", "crun", "debootstrap"):
-        need(program)
-    need("unshare", "util-linux")
-    need("nsenter", "util-linux")
+    for name in ("buildah", "podman", "crun", "debootstrap"):
+        program(name)
+    program("unshare", "util-linux")
+    program("nsenter", "util-linux")
 
 
 def command(*words):
@@ -138,19 +139,16 @@ def running(image, name, log, *words, options=()):
         *options,
         *(image, *words),
     )
-    with log.open("wb") as file, subprocess.Popen(line, env=environment, stdout=file, stderr=file) as process:
-        try:
-            yield process, ["nsenter", f"--net=/proc/{container_pid(name, process)}/ns/net"]
-        finally:
-            process.terminate()
-            process.wait(timeout=40)
+    with processes.running(line, log, env=environment) as process:
+        yield process, ["nsenter", f"--net=/proc/{container_pid(name, process)}/ns/net"]
 
 
 def container_pid(name, process):
     """Wait for a container; returns the number of its first process on this machine."""
     line, environment = command("podman", "inspect", "--format={{.State.Pid}}", name)
-    while True:
-        done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60)
-        if done.returncode == 0 and int(done.stdout) > 0:
-            return int(done.stdout)
-        assert process.poll() is None, done.stderr
+
+    def pid():
+        done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return int(done.stdout) if done.returncode == 0 else 0
+
+    return processes.eventually(pid, process=process)

@@ -1,21 +1,18 @@
-"""What the tests of deployments share: programs they need, and a client of a server that they started."""
+"""What the tests of deployments share: the files of the package, and a client that can enter a container."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
-import time
-from pathlib import Path
+from contextlib import suppress
 
 import numpy as np
-import pytest
 
 from covidcxr.images.phantom import radiograph
+from support.environment import ROOT
+from support.processes import eventually
 from support.uploads import MULTIPART, multipart, picture
 
-PROJECT = Path(__file__).parents[2]
-DEPLOY = PROJECT / "deploy"
 PACKAGE = ("LICENSE", "NOTICE", "README.md", "constraints.txt", "pyproject.toml", "requirements.txt")
 """Files at the root that a wheel, or its installation, is made from."""
 API = "/api/v1/predictions"
@@ -30,26 +27,11 @@ with urllib.request.urlopen(urllib.request.Request(url, body, head), timeout=30)
 """Python alone, so that it runs in a namespace of the network that this process is not in."""
 
 
-def need(program, package=None):
-    """Return the path of a program; skips the test where it is missing, but fails in CI."""
-    path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/sbin")
-    if path is None:
-        missing(f"no {program} on this machine (Debian package {package or program})")
-    return path
-
-
-def missing(reason):
-    """Skip the test; fail in CI, where everything is there."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 def copy_package(folder):
     """Copy what a wheel is built from: setuptools leaves its own files behind, and takes old ones from there."""
     for name in PACKAGE:
-        shutil.copy(PROJECT / name, folder)
-    shutil.copytree(PROJECT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        shutil.copy(ROOT / name, folder)
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
 
 
 def request(url, body=None, *, token="", inside=()):
@@ -63,14 +45,13 @@ def request(url, body=None, *, token="", inside=()):
 
 def wait_until_ready(url, process, *, path="/readyz", inside=(), seconds=60):
     """Ask a server whether it is ready until it is, or its process ends."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            return request(url + path, inside=inside)
-        except ConnectionError:
-            assert process.poll() is None, process.returncode
-            time.sleep(0.05)
-    raise AssertionError(f"{url} is not ready after {seconds} s")
+    return eventually(lambda: _answer(url + path, inside), seconds, process=process)
+
+
+def _answer(url, inside):
+    """Return the JSON of an answer, None if there is none."""
+    with suppress(ConnectionError):
+        return request(url, inside=inside)
 
 
 def score(url, *, token="", inside=()):

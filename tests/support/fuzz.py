@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.pdu import A_ASSOCIATE_RQ
 
-from dicom.conftest import CHEST, chest
+from support.dicom_node import CHEST, chest
 
 TO_SCORE = 10
 """Of so many messages one holds a new image, the others come again: reading is what is tried (see test_work.py)."""
