@@ -40,16 +40,18 @@ def whole(path: Path, *, sync: bool = True, keep: bool = False) -> Iterator[Path
     if _is_written_in_place(path):
         yield path
         return
-    path = Path(os.path.realpath(path))  # a link stays a link
-    partial = path.with_name(f".{path.stem[:_STEM]}.{uuid.uuid4().hex[:12]}.part{path.suffix}")
+    real = Path(os.path.realpath(path))  # a link stays a link
+    partial = real.with_name(f".{path.stem[:_STEM]}.{uuid.uuid4().hex[:12]}.part{path.suffix}")
     try:
         yield partial
         if sync:
             _sync(partial, os.O_RDWR)
-        partial.replace(path)
+        partial.replace(real)
         if sync and sys.platform != "win32":
-            _sync(path.parent, os.O_RDONLY)
-    except BaseException:
+            _sync(real.parent, os.O_RDONLY)
+    except BaseException as error:
+        if isinstance(error, OSError) and error.filename == str(partial):
+            error.filename = str(path)  # the name that its user knows
         if not keep:
             partial.unlink(missing_ok=True)
         raise

@@ -5,20 +5,20 @@ import pytest
 
 from covidcxr.batch.plan import LARGEST, Plan, make_plan, part_name, parts_done
 from covidcxr.batch.storage import BatchError, names_in
-from covidcxr.images.paths import Input
+from covidcxr.images.paths import ImagePath
 
 
 def inputs(count):
-    return [Input(path=f"{number}.png") for number in range(count)]
+    return [ImagePath(path=f"{number}.png") for number in range(count)]
 
 
 def test_shards_hold_every_input_once_in_order(tmp_path, settings):
-    given = [*inputs(300), Input(path="x", error="no"), Input(path="a.tar"), *inputs(5)]
+    given = [*inputs(300), ImagePath(path="x", error="no"), ImagePath(path="a.tar"), *inputs(5)]
     plan = make_plan(str(tmp_path), settings, iter(given))
     shards = [plan.read(shard) for shard in range(plan.shards)]
     assert [len(shard) for shard in shards] == plan.rows
     assert plan.rows == [*[16] * 8, *[32] * 5, 1, 18]
-    assert shards[13] == [Input(path="a.tar")]
+    assert shards[13] == [ImagePath(path="a.tar")]
     assert [item for shard in shards for item in shard if item.path != "a.tar"] == [
         item for item in given if item.path != "a.tar"
     ]

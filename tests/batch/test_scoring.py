@@ -17,7 +17,7 @@ from covidcxr.batch.scoring import BATCH, Scorer, row_schema
 from covidcxr.batch.sources import find
 from covidcxr.batch.storage import BatchError, read
 from covidcxr.images.decode import MAX_BYTES, decode_image, read_image
-from covidcxr.images.paths import HEAD, Input
+from covidcxr.images.paths import HEAD, ImagePath
 from covidcxr.labels import LABELS
 from covidcxr.prediction.predictor import Predictor
 
@@ -154,7 +154,7 @@ def test_columns_are_the_same_whatever_the_rows_hold(score, predictor, job, tmp_
 
 
 def test_another_model_is_refused(job, settings, plain_model_file):
-    make_plan(job.out, settings, [Input(path="a.png")])
+    make_plan(job.out, settings, [ImagePath(path="a.png")])
     with pytest.raises(BatchError, match=r"the model brightness@\w+ on every machine. Received brightness@"):
         Scorer(job, Predictor.load(plain_model_file))
 
@@ -204,7 +204,7 @@ def test_of_large_files_only_a_part_is_read_ahead(tmp_path, monkeypatch):
     sizes = {str(tmp_path / f"{number}.png"): 60 * number for number in range(5)}
     for path, size in sizes.items():
         Path(path).write_bytes(bytes(size))
-    found = list(files([Input(path=path) for path in sizes]))
+    found = list(files([ImagePath(path=path) for path in sizes]))
     assert {file.path: len(file.data) for file in found} == sizes
     assert [*limits.values()] == [[101], [101], *3 * [[101, MAX_BYTES + 1]]]
     assert AHEAD * EARLY <= MAX_BYTES
@@ -222,7 +222,7 @@ def test_of_a_tar_file_blocks_are_read_ahead_and_images_in_their_turn(pictures, 
 
     monkeypatch.setattr(reading, "BLOCK", block)
     monkeypatch.setattr(tarfile.TarFile, "extractfile", extractfile)
-    for number, file in enumerate(files([Input(path=str(archive))])):
+    for number, file in enumerate(files([ImagePath(path=str(archive))])):
         assert file.data == next(pictures.rglob(file.member[2:])).read_bytes()
         time.sleep(0.02)
         assert len(members) == 1 + 2 * number
@@ -245,7 +245,7 @@ def test_no_more_than_a_few_files_wait_in_memory(pictures, monkeypatch):
         return b""
 
     monkeypatch.setattr(reading, "read", count)
-    for _ in files([Input(path=f"{number}.png") for number in range(200)]):
+    for _ in files([ImagePath(path=f"{number}.png") for number in range(200)]):
         taken += 1
         time.sleep(0.001)
     assert taken == read == 200

@@ -14,12 +14,23 @@ from PIL import Image
 
 from covidcxr import DISCLAIMER
 from covidcxr.cli import cli
-from covidcxr.cli.predict import CSV_NOTES
 from covidcxr.images.decode import read_image
 from covidcxr.images.phantom import radiograph
 from covidcxr.labels import LABELS
 from covidcxr.prediction.flags import TEXTS, FlagCode
 from support.dicom_objects import dicom, write
+
+NOTES = [
+    "interval_low",
+    "interval_high",
+    "prediction_set",
+    "abstained",
+    "reason",
+    "flags",
+    "lung_share",
+    "model",
+    "audit",
+]
 
 
 @pytest.fixture
@@ -58,7 +69,7 @@ def test_json(predict, folder, predictor):
     assert list(broken) == ["path", "error"]
     assert "0 bytes" in broken["error"]
     for item in scored:
-        keys = ["path", "label", "probabilities", "interval", "prediction_set", "operating_points"]
+        keys = ["path", "label", "probabilities", "operating_points", "interval", "prediction_set"]
         keys += ["abstained", "reason", "flags", "lung_share", "model", "audit"]
         assert list(item) == keys
         expected = predictor.predict(read_image(folder / item["path"])).to_dict(item["path"])
@@ -73,10 +84,11 @@ def test_csv(predict, folder, predictor):
     target.write_text("old")
     result = predict("xrays", "notes.txt", "nothing*.png", "--csv", target)
     assert result.exit_code == 1
-    assert "3 images scored, 3 errors" in result.stdout
+    assert "3 images scored, 3 errors" in result.stderr
+    assert result.stdout == ""
     with target.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["path", "label", *LABELS, "screening", "balanced", *CSV_NOTES, "error"]
+    assert list(rows[0]) == ["path", "label", *LABELS, "screening", "balanced", *NOTES, "error"]
     by_path = {row["path"]: row for row in rows}
     assert by_path["xrays/dark.png"]["label"] == "normal"
     assert by_path["xrays/dark.png"]["abstained"] == "false"
@@ -89,14 +101,54 @@ def test_csv(predict, folder, predictor):
     for path, reason in (("xrays/broken.png", "0 bytes"), ("notes.txt", "none of these"), ("nothing*.png", "pattern")):
         assert reason in by_path[path]["error"]
         assert not any(value for key, value in by_path[path].items() if key not in ("path", "error"))
-    assert not list(folder.glob("*.part"))
+    assert sorted(path.name for path in folder.iterdir()) == ["notes.txt", "out.csv", "xrays"]
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv"])
+def test_every_argument_has_its_entry_in_order(predict, folder, option):
+    given = [
+        "xrays/uniform.bmp",
+        "notes.txt",
+        "xrays/dark.png",
+        "absent.png",
+        "xrays/dark.png",
+        "nothing*.png",
+        "notes.txt",
+    ]
+    result = predict(*given, option, *(["out.csv"] if option == "--csv" else []))
+    assert result.exit_code == 1
+    if option == "--csv":
+        with Path("out.csv").open(newline="", encoding="utf-8") as file:
+            entries = list(csv.DictReader(file))
+    else:
+        entries = json.loads(result.stdout)
+    assert [entry["path"] for entry in entries] == given
+    assert [bool(entry.get("error")) for entry in entries] == [False, True, False, True, False, True, True]
+    assert entries[2] == entries[4]
+
+
+def test_csv_on_standard_output_is_printed(folder, model_file):
+    command = [COMMAND, "predict", "xrays/dark.png", "--model", model_file, "--csv"]
+    done = subprocess.run([*command, "/dev/stdout"], capture_output=True, text=True, check=True)
+    (row,) = csv.DictReader(done.stdout.splitlines())
+    assert row["label"] == "normal"
+    assert Path("/dev/stdout").is_symlink()
+    Path("log").write_text("before\n")
+    with Path("log").open("a") as file:
+        subprocess.run([*command, "/dev/stdout"], stdout=file, stderr=subprocess.PIPE, check=True)
+    assert Path("log").read_text() == "before\n" + done.stdout
+    os.mkfifo("pipe")
+    with subprocess.Popen([*command, "pipe"], stderr=subprocess.PIPE) as process:
+        assert Path("pipe").read_text() == done.stdout
+        process.communicate(timeout=60)
+    assert Path("pipe").is_fifo()
 
 
 def test_csv_of_a_model_without_operating_points(folder, plain_model_file):
     arguments = ["predict", "xrays/dark.png", "notes.txt", "--csv", "out.csv", "--model", str(plain_model_file)]
     assert CliRunner().invoke(cli, arguments).exit_code == 1
     head, *rows = csv.reader(Path("out.csv").read_text(encoding="utf-8").splitlines())
-    assert head == ["path", "label", *LABELS, *CSV_NOTES, "error"]
+    assert head == ["path", "label", *LABELS, *NOTES, "error"]
     assert [len(row) for row in rows] == [len(head)] * 2
 
 
@@ -109,13 +161,13 @@ def test_table(predict, folder):
     rows = lines[lines.index(head) + 1 :]
     assert head.split() == ["label", "normal", "pneumonia", "covid", "file"]
     place = head.index("file")
-    assert [row[place:] for row in rows[1:]] == [
+    assert [row[place:] for row in rows[:-1]] == [
         "xrays/dark.png",
         "xrays/more/bright.jpg",
         f"xrays/uniform.bmp ({TEXTS[FlagCode.UNIFORM]})",
     ]
-    assert [row.split()[0] for row in rows] == ["error", "normal", "covid", "abstained"]
-    assert "notes.txt: the content is none of these" in rows[0]
+    assert [row.split()[0] for row in rows] == ["normal", "covid", "abstained", "error"]
+    assert "notes.txt: the content is none of these" in rows[-1]
 
 
 def test_exit_status_is_0_when_all_is_well(predict, folder):
@@ -158,7 +210,7 @@ def test_a_heatmap_that_cannot_be_written_does_not_end_the_others(predict, folde
     blocked.mkdir()
     result = predict("xrays/dark.png", "xrays/other.png", "--heatmap", "maps", "--json")
     assert result.exit_code == 1
-    assert f"Expected to write {Path('maps') / blocked.name}. Received: Is a directory." in result.stderr
+    assert f"Cannot write {Path('maps') / blocked.name}: Is a directory." in result.stderr
     assert [item["label"] for item in json.loads(result.stdout)] == ["normal"] * 2
     assert len(list((folder / "maps").glob("other.png.*.png"))) == 1
 
@@ -203,7 +255,7 @@ def test_maps_of_a_model_without_any(folder, mapless_model_file):
         check=False,
     )
     assert done.returncode == 2
-    assert "Expected a model that gives maps." in done.stderr
+    assert "Expected a model with activation maps." in done.stderr
     assert not Path("maps").exists()
 
 
@@ -254,5 +306,6 @@ def test_an_interrupted_table_is_kept_apart(folder, model_file):
     Path("out.csv").write_text("old")
     _, stderr = interrupted(model_file, "--csv", "out.csv")
     assert Path("out.csv").read_text() == "old"
-    assert "out.csv.part" in stderr
-    assert len(Path("out.csv.part").read_text().splitlines()) == 9
+    (partial,) = Path().glob(".out.*.part.csv")
+    assert f"{partial} holds the files that are done" in stderr
+    assert len(partial.read_text().splitlines()) == 9

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from covidcxr.images.paths import Input, expand
+from covidcxr.images.paths import ImagePath, expand, unique
 
 DICOM = bytes(128) + b"DICM" + bytes(8)
 
@@ -50,7 +50,7 @@ def test_a_folder_gives_the_images_below_it_sorted(tree):
 
 
 def test_a_named_file_is_always_taken(tree):
-    assert paths("notes.txt", "absent.png", "sub/deep/README") == ["absent.png", "notes.txt", "sub/deep/README"]
+    assert paths("notes.txt", "absent.png", "sub/deep/README") == ["notes.txt", "absent.png", "sub/deep/README"]
 
 
 @pytest.mark.parametrize(
@@ -72,10 +72,20 @@ def test_a_file_whose_name_looks_like_a_pattern_is_a_file(tree):
     assert paths("x[1].png") == ["x[1].png"]
 
 
-def test_no_file_comes_twice(tree):
+def test_arguments_keep_their_order_and_may_repeat(tree):
     Path("link.jpg").symlink_to("a.jpg")
-    assert paths("a.jpg", "./a.jpg", "*.jpg", str(tree / "a.jpg"), "link.jpg") == ["./a.jpg"]
-    assert len(paths(".", "sub", "sub/../sub/c.tiff")) == len(IMAGES)
+    assert paths("sub/c.tiff", "*.jpg", "a.jpg", "./a.jpg") == ["sub/c.tiff", "a.jpg", "link.jpg", "a.jpg", "./a.jpg"]
+    assert paths("sub", ".")[:5] == [*IMAGES[2:], "./a.jpg"]
+
+
+def test_the_same_file_can_be_dropped(tree):
+    Path("link.jpg").symlink_to("a.jpg")
+    found = unique(expand(["a.jpg", "./a.jpg", "*.jpg", str(tree / "a.jpg"), "link.jpg"]))
+    assert found == [ImagePath(path="./a.jpg")]
+    assert len(unique(expand([".", "sub", "sub/../sub/c.tiff"]))) == len(IMAGES)
+    broken = expand(["*.gif", "*.gif", "a.jpg"])
+    assert [item.path for item in broken] == ["*.gif", "*.gif", "a.jpg"]
+    assert [item.path for item in unique(broken)] == ["*.gif", "a.jpg"]
 
 
 def test_links_to_folders_are_not_followed(tree):
@@ -86,7 +96,7 @@ def test_links_to_folders_are_not_followed(tree):
 @pytest.mark.parametrize("argument", ["*.gif", "absent/*.png", "none"])
 def test_what_leads_to_no_file_is_an_error(tree, argument):
     items = expand(["a.jpg", argument])
-    assert Input(path="a.jpg") in items
+    assert ImagePath(path="a.jpg") in items
     (problem,) = (item for item in items if item.error)
     assert problem.path == argument
     assert "Expected" in problem.error

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from covidcxr.batch.sources import is_archive
 from covidcxr.batch.storage import BatchError, exists, join, names_in, parquet, whole
-from covidcxr.images.paths import Input
+from covidcxr.images.paths import ImagePath
 
 PLAN = "plan.parquet"
 METADATA = b"covidcxr"
@@ -57,12 +57,12 @@ class Plan:
         metadata = self._file.metadata
         self.rows: list[int] = [metadata.row_group(shard).num_rows for shard in range(self.shards)]
 
-    def read(self, shard: int) -> list[Input]:
+    def read(self, shard: int) -> list[ImagePath]:
         """Return the inputs of a shard."""
-        return [Input(**row) for row in self._file.read_row_group(shard).to_pylist()]
+        return [ImagePath(**row) for row in self._file.read_row_group(shard).to_pylist()]
 
 
-def make_plan(out: str, settings: Settings, inputs: Iterable[Input]) -> Plan:
+def make_plan(out: str, settings: Settings, inputs: Iterable[ImagePath]) -> Plan:
     """Write the plan, or, where there is one, check that it is of the same batch.
 
     Args:
@@ -97,7 +97,7 @@ def parts_done(out: str, plan: Plan) -> list[int]:
     return [shard for shard in range(plan.shards) if part_name(shard) in names]
 
 
-def _write(name: str, settings: Settings, inputs: Iterable[Input]) -> None:
+def _write(name: str, settings: Settings, inputs: Iterable[ImagePath]) -> None:
     schema = SCHEMA.with_metadata({METADATA: json.dumps(asdict(settings)).encode()})
     with whole(name) as path:
         shards = 0
@@ -109,9 +109,9 @@ def _write(name: str, settings: Settings, inputs: Iterable[Input]) -> None:
             raise BatchError(f"Expected at least one image. Received none from {_shown(settings.sources)}.")
 
 
-def _shards(inputs: Iterable[Input]) -> Iterator[Sequence[Input]]:
+def _shards(inputs: Iterable[ImagePath]) -> Iterator[Sequence[ImagePath]]:
     """Cut inputs into shards; a tar file, which can only be read from its start, is one of its own."""
-    shard: list[Input] = []
+    shard: list[ImagePath] = []
     full = 0
     for item in inputs:
         if item.error is None and is_archive(item.path):

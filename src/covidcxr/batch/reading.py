@@ -14,7 +14,7 @@ from typing import IO, TypeVar
 from covidcxr.batch.sources import is_archive, is_image_name
 from covidcxr.batch.storage import BatchError, opened, read
 from covidcxr.images.decode import MAX_BYTES, is_dicom
-from covidcxr.images.paths import HEAD, Input
+from covidcxr.images.paths import HEAD, ImagePath
 
 Found = TypeVar("Found")
 AHEAD = 16
@@ -55,7 +55,7 @@ class File:
         return f"{self.path}:{self.member}" if self.member else self.path
 
 
-def files(items: Sequence[Input]) -> Iterator[File]:
+def files(items: Sequence[ImagePath]) -> Iterator[File]:
     """Read the files of a shard in their order, a few ahead.
 
     Raises:
@@ -107,7 +107,7 @@ class _Ahead(io.RawIOBase):
         super().close()
 
 
-def _file(item: Input, limit: int) -> File:
+def _file(item: ImagePath, limit: int) -> File:
     if item.error:
         return File(path=item.path, error=item.error)
     start = time.perf_counter()
@@ -121,7 +121,7 @@ def _file(item: Input, limit: int) -> File:
 
 def _whole(file: File) -> File:
     """Read a file anew of which only the start was read ahead."""
-    return file if len(file.data) <= EARLY else _file(Input(path=file.path), MAX_BYTES + 1)
+    return file if len(file.data) <= EARLY else _file(ImagePath(path=file.path), MAX_BYTES + 1)
 
 
 def _members(path: str) -> Iterator[File]:

@@ -15,7 +15,7 @@ from pyarrow import fs
 
 from covidcxr.batch.storage import BatchError, is_remote, locate, opened, parquet
 from covidcxr.images.decode import SUFFIXES
-from covidcxr.images.paths import Input, expand
+from covidcxr.images.paths import ImagePath, expand, unique
 
 LISTS = (".csv", ".parquet")
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
@@ -27,7 +27,7 @@ ROWS = 4096
 _DICOM_UID = re.compile(r"[\d.]+")  # as a name, without a suffix
 
 
-def find(arguments: Sequence[str]) -> Iterator[Input]:
+def find(arguments: Sequence[str]) -> Iterator[ImagePath]:
     """Find the images and tar files that arguments mean.
 
     - Files, folders and patterns on this machine: as ``covidcxr predict`` finds them, and tar files below folders.
@@ -45,7 +45,7 @@ def find(arguments: Sequence[str]) -> Iterator[Input]:
     arguments = [name if is_remote(name) else os.path.abspath(name) for name in arguments]  # noqa: PTH100 - keeps links
     arguments = [name for argument in arguments for name in _lists_of(argument)]
     special = [argument for argument in arguments if is_remote(argument) or is_list(argument)]
-    found = expand([argument for argument in arguments if argument not in special], archives=ARCHIVES)
+    found = unique(expand([argument for argument in arguments if argument not in special], archives=ARCHIVES))
     if not special and not any(os.path.lexists(item.path) for item in found if item.error is None):
         raise BatchError(found[0].error or f"Expected a file or folder. Received {found[0].path}, which is not there.")
     yield from map(_nameable, found)
@@ -78,25 +78,27 @@ def _lists_of(argument: str) -> list[str]:
     return sorted(glob(argument, recursive=True)) or [argument]  # noqa: PTH207 - as covidcxr.images.paths does it
 
 
-def _nameable(item: Input) -> Input:
+def _nameable(item: ImagePath) -> ImagePath:
     """Turn a name that is no text, which no Parquet file can hold, into an error."""
     try:
         item.path.encode()
     except UnicodeEncodeError:
         shown = item.path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-        return Input(path=shown, error=f"Expected a file name in UTF-8. Received {shown}.")
+        return ImagePath(path=shown, error=f"Expected a file name in UTF-8. Received {shown}.")
     return item
 
 
-def _listed(name: str) -> Iterator[Input]:
+def _listed(name: str) -> Iterator[ImagePath]:
     folder = name.rpartition("/")[0]
     try:
         paths = _parquet_paths(name) if name.lower().endswith(".parquet") else _csv_paths(name)
         for number, path in enumerate(paths, 1):
             if not path:
-                yield Input(path=name, error=f"Expected a path in every row. Received none in row {number} of {name}.")
+                yield ImagePath(
+                    path=name, error=f"Expected a path in every row. Received none in row {number} of {name}."
+                )
             else:
-                yield Input(path=path if is_remote(path) or path.startswith("/") else _below(folder, path))
+                yield ImagePath(path=path if is_remote(path) or path.startswith("/") else _below(folder, path))
     except (OSError, KeyError, UnicodeDecodeError, csv.Error, pa.ArrowException) as error:
         raise BatchError(f"Expected a list with a column {COLUMN!r}. Received {name}: {error}.") from error
 
@@ -119,13 +121,13 @@ def _parquet_paths(name: str) -> Iterator[str | None]:
             yield from batch[COLUMN].cast(pa.string()).to_pylist()
 
 
-def _remote(address: str) -> Iterator[Input]:
+def _remote(address: str) -> Iterator[ImagePath]:
     """List a store; sorted, since every store has an order of its own."""
     store, path = locate(address)
     bucket = address.rstrip("/").removesuffix(path)  # as the user named it, for a name found in it
     pattern = has_magic(path)
     if not pattern and store.get_file_info(path).type == fs.FileType.File:
-        yield Input(path=address)
+        yield ImagePath(path=address)
         return
     base = re.split(r"/[^/]*[*?\[]", path, maxsplit=1)[0] if pattern else path
     found = store.get_file_info(fs.FileSelector(base, recursive=True, allow_not_found=True))
@@ -134,5 +136,5 @@ def _remote(address: str) -> Iterator[Input]:
         path_ for path_ in paths if (fnmatch(path_, path) if pattern else is_image_name(path_) or is_archive(path_))
     ]
     if not chosen:
-        yield Input(path=address, error=f"Expected images below the address. Received none for {address}.")
-    yield from (Input(path=bucket + path_) for path_ in chosen)
+        yield ImagePath(path=address, error=f"Expected images below the address. Received none for {address}.")
+    yield from (ImagePath(path=bucket + path_) for path_ in chosen)

@@ -196,7 +196,7 @@ def deidentify(sources: tuple[str, ...], out: Path, key: Path | None) -> None:
     from covidcxr.dicom.deidentify import KEY_BYTES, Deidentifier, deidentify_file, read_key
     from covidcxr.dicom.node import logs
     from covidcxr.errors import ImageError
-    from covidcxr.images.paths import expand
+    from covidcxr.images.paths import expand, unique
 
     logs.start()
     try:
@@ -205,7 +205,7 @@ def deidentify(sources: tuple[str, ...], out: Path, key: Path | None) -> None:
         raise click.BadParameter(str(error), param_hint="--key") from error
     out.mkdir(parents=True, exist_ok=True)
     failed = 0
-    inputs = expand(sources)
+    inputs = unique(expand(sources))
     for item in inputs:
         try:
             if item.error:

@@ -11,12 +11,21 @@ import click
 model_option = click.option(
     "--model",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="MODEL.onnx",
     help="Model file. [default: the model in the package]",
+)
+"""``model``: a path, or None; covidcxr.prediction.predictor.Predictor.load takes both."""
+manifest_option = click.option(
+    "--manifest",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    required=True,
+    metavar="FILE.csv",
+    help="Manifest of 'covidcxr data build'.",
 )
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine reaches an address, as numbers or as a name."""
+    """Return whether an address, numeric or ``localhost``, is reachable from this machine only."""
     try:
         return ip_address(host).is_loopback
     except ValueError:  # a name
@@ -25,9 +34,9 @@ def is_loopback(host: str) -> bool:
 
 @contextmanager
 def resumable() -> Iterator[None]:
-    """Say after Ctrl-C that nothing is lost, and end with the status of an interrupted command."""
+    """Tell after Ctrl-C how to continue, and exit with the status of an interrupted command."""
     try:
         yield
     except KeyboardInterrupt:
-        click.echo("Interrupted: the same command goes on.", err=True)
-        sys.exit(130)  # 128 + SIGINT, as shells say it
+        click.echo("Interrupted. Run the same command again to continue.", err=True)
+        sys.exit(130)  # 128 + SIGINT, the convention of shells

@@ -1,6 +1,7 @@
-"""``covidcxr predict``: score files, as a table, JSON or CSV, with activation maps if wanted."""
+"""``covidcxr predict``: score files and print a table, JSON or CSV; optionally draw activation maps."""
 
 import csv
+import errno
 import hashlib
 import json
 import logging
@@ -8,171 +9,125 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from covidcxr import DISCLAIMER
-from covidcxr.errors import ImageError
+from covidcxr.cli.options import model_option
 
 if TYPE_CHECKING:
-    from covidcxr.images.grey import Grey
-    from covidcxr.images.paths import Input
-    from covidcxr.labels import Label, PointName
-    from covidcxr.prediction.predictor import Prediction, Predictor
+    from covidcxr.prediction.predictor import Predictor
+    from covidcxr.prediction.scoring import Outcome
 
-BATCH = 8
-"""Images in memory at a time."""
 NAME_BYTES = 200
-"""Longest name of an image in the name of its map: file systems take 255 bytes, and a hash and an ending follow."""
+"""Longest part of an image's name in the name of its map; file systems allow 255 bytes, and a hash follows."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What became of one file: a prediction and the decoded image, or an error."""
-
-    path: str
-    prediction: "Prediction | None" = None
-    grey: "Grey | None" = None
-    error: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the object that ``--json`` prints."""
-        return self.prediction.to_dict(self.path) if self.prediction else {"path": self.path, "error": self.error}
-
-
-Write = Callable[[Result], None]
-CSV_NOTES = (
-    *("interval_low", "interval_high", "prediction_set", "abstained", "reason", "flags"),
-    *("lung_share", "model", "audit"),
-)
+Write = Callable[["Outcome"], None]
 
 
 @click.command("predict", epilog=DISCLAIMER)
 @click.argument("paths", nargs=-1, required=True, metavar="PATH...")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list instead of a table.")
-@click.option("--csv", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="Write a CSV file instead.")
+@click.option(
+    "--csv",
+    "csv_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write a CSV file instead of printing a table; /dev/stdout prints it.",
+)
 @click.option(
     "--heatmap",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="DIR",
-    help="Draw the activation maps over the images, as DIR/NAME.HASH.png; HASH stands for the whole path. "
-    "None where the model declines.",
+    help="Draw the activation maps over the images, as DIR/NAME.HASH.png with a hash of the whole path. There is none "
+    "where the model declines to answer.",
 )
-@click.option(
-    "--model",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Model file. [default: the one that comes with the package]",
-)
+@model_option
 def command(
     paths: tuple[str, ...], as_json: bool, csv_file: Path | None, heatmap: Path | None, model: Path | None
 ) -> None:
-    """Score chest X-rays: files, folders (with all images below) and patterns, PNG, JPEG, TIFF, BMP, WebP, DICOM.
+    """Score chest X-rays: files, folders (with all images below) and patterns; PNG, JPEG, TIFF, BMP, WebP, DICOM.
 
-    A file that cannot be scored is reported with the others and makes the exit status 1; so does a map that cannot be
-    written.
+    Results come in the order of the arguments, those of folders and patterns sorted by path. A file that cannot be
+    scored gets an entry like the others and sets exit status 1, and so does a map that cannot be written.
     """
     if as_json and csv_file:
         raise click.UsageError("Expected one of --json and --csv. Received both.")
-    logging.captureWarnings(True)  # decoders warn of harmless flaws, and quote the file: a patient's name, for example
+    logging.captureWarnings(True)  # decoders warn of harmless flaws, and may quote the file: a patient's name
     from covidcxr.images.paths import expand
     from covidcxr.prediction.artifact import ACTIVATION_MAP
     from covidcxr.prediction.predictor import Predictor
+    from covidcxr.prediction.scoring import score_files
 
-    inputs = expand(paths)
+    files = expand(paths)
     predictor = Predictor.load(model)
     if heatmap and ACTIVATION_MAP not in predictor.outputs:
-        raise click.UsageError(f"Expected a model that gives maps. Received {predictor.model}, which gives none.")
+        raise click.UsageError(f"Expected a model with activation maps. Received {predictor.model}, which has none.")
     output = _json_list() if as_json else _csv_rows(csv_file, predictor) if csv_file else _table(predictor)
+    outcomes = score_files(predictor, files)
+    if csv_file or not sys.stdout.isatty():
+        outcomes = _with_progress(outcomes, len(files))
     try:
-        failed, undrawn = _run(inputs, predictor, output, heatmap, quiet=csv_file is None and sys.stdout.isatty())
+        failed, undrawn = _report(outcomes, len(files), output, heatmap)
     except OSError as error:
-        if error.filename is None:  # a closed pipe, which click handles
-            raise
-        raise click.ClickException(f"Expected to write {error.filename}. Received: {error.strerror}.") from error
+        if error.errno == errno.EPIPE:
+            raise  # click ends quietly
+        raise click.ClickException(f"Cannot write {error.filename or 'the results'}: {error.strerror}.") from error
     if csv_file:
-        click.echo(f"{csv_file}: {len(inputs) - failed} images scored, {failed} errors. {DISCLAIMER}")
+        click.echo(f"{csv_file}: {len(files) - failed} images scored, {failed} errors. {DISCLAIMER}", err=True)
     if failed or undrawn:
         sys.exit(1)
 
 
-def _run(
-    inputs: "Sequence[Input]",
-    predictor: "Predictor",
-    output: AbstractContextManager[Write],
-    heatmap: Path | None,
-    *,
-    quiet: bool,
+def _report(
+    outcomes: "Iterator[Outcome]", total: int, output: AbstractContextManager[Write], heatmap: Path | None
 ) -> tuple[int, int]:
-    """Score and write everything; return how many files could not be scored, and how many maps not be written."""
+    """Write everything; return how many files could not be scored, and how many maps could not be written."""
     failed = undrawn = done = 0
     try:
         with output as write:
-            for result in _progress(_score(inputs, predictor), len(inputs), quiet=quiet):
+            for outcome in outcomes:
                 if heatmap:
-                    undrawn += not _draw(result, heatmap)
-                write(result)
+                    undrawn += not _draw(outcome, heatmap)
+                write(outcome)
                 done += 1
-                failed += result.error is not None
+                failed += outcome.error is not None
     except KeyboardInterrupt:
-        click.echo(f"Interrupted: {done} of {len(inputs)} files are done.", err=True)
-        sys.exit(130)  # 128 + SIGINT, as shells say it
+        click.echo(f"Interrupted: {done} of {total} files are done.", err=True)
+        sys.exit(130)  # 128 + SIGINT, the convention of shells
     return failed, undrawn
 
 
-def _score(inputs: "Sequence[Input]", predictor: "Predictor") -> Iterator[Result]:
-    for start in range(0, len(inputs), BATCH):
-        batch = [_decode(item) for item in inputs[start : start + BATCH]]
-        predictions = iter(predictor.predict_many([item.grey for item in batch if item.grey is not None]))
-        for item in batch:
-            yield item if item.error else Result(path=item.path, prediction=next(predictions), grey=item.grey)
-
-
-def _decode(item: "Input") -> Result:
-    from covidcxr.images.decode import read_image
-
-    if item.error:
-        return Result(path=item.path, error=item.error)
-    try:
-        return Result(path=item.path, grey=read_image(Path(item.path)))
-    except ImageError as error:
-        return Result(path=item.path, error=str(error))
-
-
-def _progress(results: Iterator[Result], total: int, *, quiet: bool) -> Iterator[Result]:
-    if quiet or total < 2 or not sys.stderr.isatty():
-        return results
+def _with_progress(outcomes: "Iterator[Outcome]", total: int) -> "Iterator[Outcome]":
+    if total < 2 or not sys.stderr.isatty():
+        return outcomes
     from tqdm import tqdm
 
-    bar: Iterator[Result] = iter(tqdm(results, total=total, unit="image"))
+    bar: Iterator[Outcome] = iter(tqdm(outcomes, total=total, unit="image"))
     return bar
 
 
-def _draw(result: Result, folder: Path) -> bool:
-    """Save the overlay of a result that has a map, and tell whether that went well; if not, the others go on.
-
-    The name holds a hash of the whole path: no two files share one.
-    """
+def _draw(outcome: "Outcome", folder: Path) -> bool:
+    """Save the activation map over its image, if there is one; return False, with a message, if that fails."""
     from covidcxr.prediction.heatmap import overlay
 
     folder.mkdir(parents=True, exist_ok=True)
-    if result.prediction is None or result.grey is None or result.prediction.activation_map is None:
+    if outcome.prediction is None or outcome.grey is None or outcome.prediction.activation_map is None:
         return True
-    digest = hashlib.sha256(str(Path(result.path).absolute()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    target = folder / f"{_shortened(Path(result.path).name)}.{digest}.png"
+    digest = hashlib.sha256(str(Path(outcome.path).absolute()).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    target = folder / f"{_shortened(Path(outcome.path).name)}.{digest}.png"
     try:
-        overlay(result.grey, result.prediction.activation_map).save(target)
+        overlay(outcome.grey, outcome.prediction.activation_map).save(target)
     except OSError as error:
-        name = click.format_filename(target)
-        click.echo(f"Expected to write {name}. Received: {error.strerror or error}.", err=True)
+        click.echo(f"Cannot write {click.format_filename(target)}: {error.strerror or error}.", err=True)
         return False
     return True
 
 
 def _shortened(name: str) -> str:
-    """Return the characters at the start of a file name that fit into NAME_BYTES."""
+    """Return the first characters of a file name, at most NAME_BYTES bytes."""
     while len(os.fsencode(name)) > NAME_BYTES:
         name = name[:-1]
     return name
@@ -180,12 +135,12 @@ def _shortened(name: str) -> str:
 
 @contextmanager
 def _json_list() -> Iterator[Write]:
-    """Print a list as it grows. It is closed whatever happens: an interrupted one can be read, too."""
+    """Print a list item by item; it is closed even after an interruption, so that what was printed can be parsed."""
     before = "["
 
-    def write(result: Result) -> None:
+    def write(outcome: "Outcome") -> None:
         nonlocal before
-        click.echo(f"{before}\n  {json.dumps(result.to_dict())}", nl=False)
+        click.echo(f"{before}\n  {json.dumps(outcome.to_dict())}", nl=False)
         before = ","
 
     try:
@@ -196,45 +151,31 @@ def _json_list() -> Iterator[Write]:
 
 @contextmanager
 def _csv_rows(path: Path, predictor: "Predictor") -> Iterator[Write]:
-    """Write rows next to the file and put them in its place when all are there; else say where they are."""
-    labels = predictor.artifact.labels
-    points = [point.name for point in predictor.artifact.operating_points]
-    partial = path.with_name(path.name + ".part")
-    try:
-        with partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["path", "label", *labels, *points, *CSV_NOTES, "error"])
-            yield lambda result: writer.writerow(_csv_row(result, labels, points))
-    except BaseException:
-        if partial.exists():
-            click.echo(f"{partial} holds the files that are done; {path} was left as it was.", err=True)
-        raise
-    partial.replace(path)
+    """Write the rows to a file that appears whole; after an interruption, tell where the rows are."""
+    from covidcxr._files import whole
+    from covidcxr.prediction.fields import cell, columns
 
+    table = columns(predictor.artifact)
+    with whole(path, keep=True) as partial:
+        try:
+            with partial.open("a", newline="", encoding="utf-8", errors="surrogateescape") as file:
+                writer = csv.writer(file, lineterminator="\n")
+                writer.writerow([column.name for column in table])
 
-def _csv_row(result: Result, labels: "Sequence[Label]", points: "Sequence[PointName]") -> list[object]:
-    prediction = result.prediction
-    if prediction is None:
-        return [result.path, *[""] * (1 + len(labels) + len(points) + len(CSV_NOTES)), result.error]
-    probabilities = [prediction.probabilities[label] for label in labels]
-    calls = [prediction.operating_points.get(point) for point in points]
-    positive = ["" if call is None else str(call.positive).lower() for call in calls]
-    notes = [
-        *(prediction.interval or ("", "")),
-        " ".join(prediction.prediction_set or ()),
-        str(prediction.abstained).lower(),
-        prediction.reason or "",
-        " ".join(flag.code for flag in prediction.flags),
-        prediction.lung_share,
-        prediction.model,
-        prediction.audit.verdict if prediction.audit else "",
-    ]
-    return [result.path, prediction.label or "", *probabilities, *positive, *notes, ""]
+                def write(outcome: "Outcome") -> None:
+                    answer = outcome.to_dict()
+                    writer.writerow([cell(column.value(answer)) for column in table])
+
+                yield write
+        except BaseException:
+            if partial != path and partial.exists():
+                click.echo(f"{partial} holds the files that are done. {path} was not changed.", err=True)
+            raise
 
 
 @contextmanager
 def _table(predictor: "Predictor") -> Iterator[Write]:
-    """Print a line an image, the file last: paths can be of any length."""
+    """Print one line for each image, its path last because it can have any length."""
     labels = predictor.artifact.labels
     widths = [max(9, len(label)) for label in labels]
 
@@ -242,14 +183,14 @@ def _table(predictor: "Predictor") -> Iterator[Write]:
         columns = "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
         click.echo(f"{first:<9}  {columns}  {last}")
 
-    def write(result: Result) -> None:
-        prediction = result.prediction
+    def write(outcome: "Outcome") -> None:
+        prediction = outcome.prediction
         if prediction is None:
-            line("error", ["-"] * len(labels), click.format_filename(str(result.error)))
+            line("error", ["-"] * len(labels), click.format_filename(str(outcome.error)))
             return
         notes = [flag.text for flag in prediction.flags]
         cells = [f"{prediction.probabilities[label]:.3f}" for label in labels]
-        name = click.format_filename(result.path)
+        name = click.format_filename(outcome.path)
         line(prediction.label or "abstained", cells, f"{name} ({'; '.join(notes)})" if notes else name)
 
     click.echo(f"{DISCLAIMER}\nModel: {predictor.model}\n")

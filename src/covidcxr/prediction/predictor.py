@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib.resources import as_file, files
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from covidcxr.images.grey import Grey
 from covidcxr.labels import Label, PointName
 from covidcxr.prediction.artifact import ACTIVATION_MAP, EMBEDDING, GATE, INPUT, LUNGS, PROBABILITIES, Artifact
+from covidcxr.prediction.fields import to_object
 from covidcxr.prediction.flags import Flag, FlagCode
 from covidcxr.prediction.gate import pixel_flags, score_flags
 from covidcxr.prediction.session import open_session
@@ -107,21 +108,8 @@ class Prediction:
         return self.activation_map.lung_share if self.activation_map else None
 
     def to_dict(self, path: str) -> dict[str, Any]:
-        """Return the JSON object that the command line and the API both give for the image called ``path``."""
-        return {
-            "path": path,
-            "label": self.label,
-            "probabilities": {str(label): value for label, value in self.probabilities.items()},
-            "interval": self.interval,
-            "prediction_set": self.prediction_set,
-            "operating_points": {str(name): asdict(call) for name, call in self.operating_points.items()},
-            "abstained": self.abstained,
-            "reason": self.reason,
-            "flags": [{"code": flag.code, "text": flag.text} for flag in self.flags],
-            "lung_share": self.lung_share,
-            "model": self.model,
-            "audit": self.audit.to_dict() if self.audit else None,
-        }
+        """Return the JSON object for the image called ``path``; covidcxr.prediction.fields lists its keys."""
+        return to_object(self, path)
 
 
 class Predictor:

@@ -17,7 +17,7 @@ from covidcxr.errors import ArtifactError, ImageError
 from covidcxr.evaluation.metrics import mean_of
 from covidcxr.images.decode import is_dicom, read_image
 from covidcxr.images.grey import Grey
-from covidcxr.images.paths import HEAD, expand
+from covidcxr.images.paths import HEAD, expand, unique
 from covidcxr.prediction.flags import FlagCode
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.training.gate.features import GATE_REPORT, SEED, kind_of, rejected_views, rejects_of
@@ -81,7 +81,7 @@ def _groups(records: Sequence[Record], rejects: Sequence[Reject], pictures: Path
     views = rejected_views(rejects, records, held_out=True)
     groups: dict[str, list[Picture]] = {
         "drawn": [(partial(np.asarray, grey), str(i)) for i, grey in enumerate(non_xrays(DRAWN, seed=EVALUATION_SEED))],
-        "pictures": _files(item.path for item in expand([str(pictures)]) if pictures),
+        "pictures": _files(item.path for item in unique(expand([str(pictures)])) if pictures),
         "dicom": _files(dicom_of_other_parts()),
         **{
             view.value: [
