@@ -30,11 +30,12 @@ reference: $(VENV)/everything ## what `covidcxr batch` compares with: the traini
 publish: $(VENV)/everything ## ship the model and the figures that `make reproduce` left in OUT
 	cp $(OUT)/default.onnx src/covidcxr/assets/covidcxr.onnx
 	$(MAKE) reference OUT=$(OUT)
-	for protocol in P1 P2 P3 P4 P5; do cp $(OUT)/$$protocol/report.json src/covidcxr/assets/results/$$protocol.json; done
+	for protocol in classic controls unseen-hospitals external held-out; do \
+	  cp $(OUT)/reports/$$protocol/report.json src/covidcxr/assets/results/$$protocol.json; done
 	for recipe in classic default; do cp $(OUT)/audit-$$recipe/audit.json docs/results/audit-$$recipe.json; done
 	cp $(OUT)/gate/gate.json docs/results/gate.json
 	$(BIN)/python scripts/write_figures.py
-	$(BIN)/covidcxr card --model src/covidcxr/assets/covidcxr.onnx --reports src/covidcxr/assets/results --out docs/model-card.md
+	$(BIN)/covidcxr card src/covidcxr/assets/covidcxr.onnx --reports src/covidcxr/assets/results --out docs/model-card.md
 	$(BIN)/python scripts/screenshot_page.py
 
 lungs: $(VENV)/everything ## train and ship the networks that find the lungs, with their figures

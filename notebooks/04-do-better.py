@@ -2,7 +2,7 @@
 # # 4. Do better
 #
 # The honest question: COVID-19 of one origin against normal of another, by a model that has seen neither, their patients
-# or near-duplicates (protocol P3), for each of six pairs of origins. Features come from a network trained on ImageNet and
+# or near-duplicates (protocol unseen-hospitals), for each of six pairs of origins. Features come from a network trained on ImageNet and
 # stay frozen; only where they are averaged and what is fitted on top changes. So this takes minutes instead of hours.
 
 # %%

@@ -95,7 +95,7 @@ class Study:
             np.array([record.group for record in records]),
             seed=SEED,
         )
-        return {"p5": {name: value.to_dict() for name, value in found.items()}}
+        return {"held_out": {name: value.to_dict() for name, value in found.items()}}
 
     def _scores(self, candidate: Candidate, train: IntArray, test: IntArray) -> FloatArray:
         """Fit on some records and score others: float64, shape (n, 3) or (n, 1), see heads.Head."""

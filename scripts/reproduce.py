@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-LOOKS = str(Path(__file__).parents[1] / "docs" / "external-looks.csv")
+LOG = str(Path(__file__).parents[1] / "docs" / "external-log.csv")
 COVIDCXR = str(Path(sys.executable).parent / "covidcxr")
 
 
@@ -19,22 +19,22 @@ def steps(data: Path, out: Path) -> list[tuple[Path, list[str]]]:
     manifest = out / "manifest.csv"
     given = ["--manifest", str(manifest)]
     plan = [(manifest, ["data", "build", "--root", str(data), "--out", str(manifest)])]
-    for recipe, protocols in (("classic", ("P1", "P2")), ("default", ("P5", "P4"))):
+    for recipe, protocols in (("classic", ("classic", "controls")), ("default", ("held-out", "external"))):
         run, model, audit = out / recipe, out / f"{recipe}.onnx", out / f"audit-{recipe}"
         plan.append((run / "model.keras", ["train", "--recipe", recipe, *given, "--out", str(run)]))
         if recipe == "default":
             plan.append((run / "gate.npz", ["gate", "train", "--run", str(run), *given]))
         plan.append((run / "model.onnx", ["export", str(run), "--out", str(run / "model.onnx")]))
-        audited = ["audit", "--model", str(run / "model.onnx"), *given, "--out", str(audit), "--write-into", str(model)]
+        audited = ["audit", str(run / "model.onnx"), *given, "--out", str(audit), "--write-into", str(model)]
         plan.append((model, audited))
         for protocol in protocols:
-            report = out / protocol
-            command = ["evaluate", "--protocol", protocol, "--model", str(model), *given, "--out", str(report)]
-            plan.append((report / "report.html", command + (["--looks", LOOKS] if protocol == "P4" else [])))
+            report = out / "reports" / protocol
+            command = ["evaluate", protocol, str(model), *given, "--out", str(report)]
+            plan.append((report / "report.html", command + (["--log", LOG] if protocol == "external" else [])))
     measured = ["--model", str(out / "default.onnx"), "--run", str(out / "default"), *given, "--out", str(out / "gate")]
     plan.append((out / "gate" / "gate.json", ["gate", "evaluate", *measured, *_pictures(out)]))
-    p3 = ["evaluate", "--protocol", "P3", "--recipe", "default", *given, "--out", str(out / "P3")]
-    plan.append((out / "P3" / "report.html", p3))
+    unseen = out / "reports" / "unseen-hospitals"
+    plan.append((unseen / "report.html", ["evaluate", "unseen-hospitals", "default", *given, "--out", str(unseen)]))
     plan.append((out / "data" / "data.html", ["data", "report", str(manifest), "--out", str(out / "data")]))
     return plan
 

@@ -93,7 +93,7 @@ def test_the_wheel_holds_all_that_the_package_has(wheel, source):
     assert there - found == set()
     for name in ("assets/covidcxr.onnx", "assets/lungs.onnx", "py.typed", "recipes/default.toml"):
         assert f"covidcxr/{name}" in found
-    for protocol in ("P1", "P2", "P3", "P4", "P5"):
+    for protocol in ("classic", "controls", "unseen-hospitals", "external", "held-out"):
         assert f"covidcxr/assets/results/{protocol}.json" in found
     for folder in ("templates", "web/templates", "web/static"):
         assert any(name.startswith(f"covidcxr/{folder}/") for name in found), folder

@@ -9,9 +9,10 @@ from click.testing import CliRunner
 from covidcxr.cli import cli
 from covidcxr.data.sources import SOURCES
 from covidcxr.errors import ArtifactError
-from covidcxr.evaluation.card import PREVALENCE, PROTOCOLS, read_reports, render_card
+from covidcxr.evaluation.card import PREVALENCE, read_reports, render_card
+from covidcxr.evaluation.report import TITLES
 from covidcxr.images.preprocessing import Preprocessing
-from covidcxr.labels import LABELS, PointName
+from covidcxr.labels import LABELS, PointName, Protocol
 from covidcxr.prediction.artifact import Artifact, OperatingPoint
 from covidcxr.prediction.conformal import Conformal
 from covidcxr.prediction.predictor import Predictor
@@ -53,12 +54,12 @@ def pair(covid, normal, auroc):
     return {"covid": covid, "normal": normal, "test": test, "training_images": 900, **figures}
 
 
-def three_classes():
+def held_out():
     names = ("sensitivity", "specificity", "ppv", "auroc")
     figures = {f"{name}_{label}": e(0.8) for name in names for label in LABELS}
     rows = {"nih": (60, 0.71), "kermany": (80, 0.93), "figure1": (3, 0.3)}
     return {
-        "protocol": "P5",
+        "protocol": "held-out",
         "model": MODEL,
         "training_images": 1234,
         "data": {
@@ -93,23 +94,33 @@ def all_reports():
     ]
     shown = ("thumbnail_accuracy", "source_oracle_accuracy", "healthy_adults_called_covid")
     return {
-        "P1": {"protocol": "P1", **classic, "metrics": {"accuracy": e(0.94)}, "published": {"accuracy": 0.96}},
-        "P2": {"protocol": "P2", **classic, "metrics": dict.fromkeys(shown, e(0.9)), "healthy_adults": data},
-        "P3": {
-            "protocol": "P3",
+        "classic": {
+            "protocol": "classic",
+            **classic,
+            "metrics": {"accuracy": e(0.94)},
+            "published": {"accuracy": 0.96},
+        },
+        "controls": {
+            "protocol": "controls",
+            **classic,
+            "metrics": dict.fromkeys(shown, e(0.9)),
+            "healthy_adults": data,
+        },
+        "unseen-hospitals": {
+            "protocol": "unseen-hospitals",
             "model": "recipe small, trained once for every pair",
             "metrics": {"mean_auroc": e(0.8), "worst_auroc": e(0.7)},
             "pairs": [pair("covid-cxnet", "nih", 0.9), pair("covid-cxnet", "kermany", 0.7)],
         },
-        "P4": {
-            "protocol": "P4",
+        "external": {
+            "protocol": "external",
             "model": MODEL,
             "says": "One hospital.",
             "data": data,
             "metrics": external,
             "rows": views,
         },
-        "P5": three_classes(),
+        "held-out": held_out(),
     }
 
 
@@ -160,7 +171,7 @@ def test_sources_come_with_licence_and_citation():
         assert source.licence in part
         assert source.citation in part
     only = small_recipe(labels=["normal"]).replace('label = "normal"', 'label = "normal", sources = ["nih"]')
-    part = section(card(without=("P5",), recipe=only, labels=LABELS[:1], operating_points=()), "Training data")
+    part = section(card(without=("held-out",), recipe=only, labels=LABELS[:1], operating_points=()), "Training data")
     assert SOURCES["nih"].citation in part
     assert SOURCES["kermany"].citation not in part
 
@@ -173,13 +184,13 @@ def test_it_says_where_the_model_fails():
     assert "macro F1 of 62.0 % (57.0 to 67.0) where the model reaches 77.0 %" in fails
     assert "COVID-19 of covid-cxnet against normal of kermany, with an AUROC of 0.700 (0.650 to 0.750)" in fails
     assert "31 images of 29 patients and 43 images of 41 patients" in fails
-    assert "37 normal and 43 pneumonia images (P5)" in fails
+    assert "37 normal and 43 pneumonia images (held-out)" in fails
     assert "say nothing about a new hospital" in card()
 
 
-def test_the_images_of_p3_count_once():
+def test_the_images_of_unseen_hospitals_count_once():
     """Two pairs of one COVID-19 source and two normal ones."""
-    assert "On 117 images of 111 patients in 2 pairs" in section(card(), "Collections never seen in training (P3)")
+    assert "On 117 images of 111 patients in 2 pairs" in section(card(), "Unseen hospitals")
 
 
 def test_ppv_at_the_prevalence_for_every_rule():
@@ -190,20 +201,20 @@ def test_ppv_at_the_prevalence_for_every_rule():
     assert "| 70 (52) | 60.0 % (55.0 to 65.0) |" in rows[2]
     worthless = {**POINT.__dict__, "sensitivity": 0.0, "specificity": 1.0}
     assert "| not defined |" in card(operating_points=(OperatingPoint(**worthless),))
-    nothing = card(without=("P4", "P5"), operating_points=())
+    nothing = card(without=("external", "held-out"), operating_points=())
     assert "**Not measured**: the file has no operating points" in nothing
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", Protocol)
 def test_a_protocol_without_a_report_is_named(protocol):
     text = card(without=(protocol,))
-    assert re.search(rf"^\| {protocol} \|.*\| \*\*not measured\*\* \|$", text, re.MULTILINE)
-    assert f"**Not measured**: {protocol}, " in text
-    assert not re.search(r"\*\*[Nn]ot measured\*\*( \||: P)", card())
+    assert f"| {TITLES[protocol]} | **not measured** |" in text
+    assert f"**Not measured** for this model: {protocol}." in text
+    assert not re.search(r"\*\*[Nn]ot measured\*\*( \|| for)", card())
 
 
 def test_tables_have_as_many_cells_in_every_row():
-    for text in (card(), card(without=PROTOCOLS)):
+    for text in (card(), card(without=list(Protocol))):
         for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
             lines = block.splitlines()
             assert len(lines) > 2
@@ -212,7 +223,7 @@ def test_tables_have_as_many_cells_in_every_row():
         assert not re.search(r"\n{4}|[ \t]\n", text)
 
 
-@pytest.mark.parametrize("protocol", ["P4", "P5"])
+@pytest.mark.parametrize("protocol", ["external", "held-out"])
 def test_a_report_of_another_model_file_is_refused(protocol):
     reports = all_reports()
     reports[protocol]["model"] = OTHER
@@ -220,17 +231,17 @@ def test_a_report_of_another_model_file_is_refused(protocol):
         render_card(contract(), MODEL, reports)
 
 
-def test_p3_of_another_recipe_is_refused():
+def test_unseen_hospitals_of_another_recipe_is_refused():
     reports = all_reports()
-    reports["P3"]["model"] = "recipe large, trained once for every pair"
+    reports["unseen-hospitals"]["model"] = "recipe large, trained once for every pair"
     with pytest.raises(ArtifactError, match=r"recipe small.*recipe large"):
         render_card(contract(), MODEL, reports)
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"protocol": "P4"}'])
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"protocol": "external"}'])
 def test_a_file_that_is_no_report_of_its_protocol_is_refused(tmp_path, content):
-    (tmp_path / "P5.json").write_text(content)
-    with pytest.raises(ArtifactError, match=r"P5\.json"):
+    (tmp_path / "held-out.json").write_text(content)
+    with pytest.raises(ArtifactError, match=r"held-out\.json"):
         read_reports(tmp_path)
 
 
@@ -239,14 +250,14 @@ def test_the_command_writes_the_card(model_file, tmp_path):
     onnx.helper.set_model_props(proto, contract().to_metadata())
     onnx.save(proto, tmp_path / "model.onnx")
     model = Predictor.load(tmp_path / "model.onnx").model
-    for protocol in ("P3", "P5"):
+    for protocol in ("unseen-hospitals", "held-out"):
         report = all_reports()[protocol]
         report["model"] = report["model"].replace(MODEL, model)
         (tmp_path / f"{protocol}.json").write_text(json.dumps(report))
-    given = ["--model", str(tmp_path / "model.onnx"), "--reports", str(tmp_path), "--out", str(tmp_path / "card.md")]
+    given = [str(tmp_path / "model.onnx"), "--reports", str(tmp_path), "--out", str(tmp_path / "card.md")]
     result = CliRunner().invoke(cli, ["card", *given], catch_exceptions=False)
     assert result.exit_code == 0
-    assert "(not measured: P1, P2, P4)" in result.output
+    assert "(not measured: classic, controls, external)" in result.output
     assert (tmp_path / "card.md").read_text().startswith(f"# Model card: {model}\n")
 
 
@@ -264,9 +275,9 @@ def test_sets_and_selective_accuracy_are_shown_where_they_were_measured():
     assert "answered" not in card()
     shares = {"sets_of_one_class": e(0.44), "sets_of_all_classes": e(0.11), "empty_sets": e(0.06)}
     measured = {f"coverage_{label}": e(0.87) for label in LABELS} | {"mean_set_size": e(1.6)} | shares
-    reports["P5"]["prediction_sets"] = {"coverage": 0.9, "metrics": measured}
-    reports["P5"]["selective"] = [{"answered": share, "accuracy": e(0.83)} for share in (1.0, 0.5)]
-    text = section(render_card(contract(), MODEL, reports), "Held-out patients")
+    reports["held-out"]["prediction_sets"] = {"coverage": 0.9, "metrics": measured}
+    reports["held-out"]["selective"] = [{"answered": share, "accuracy": e(0.83)} for share in (1.0, 0.5)]
+    text = section(render_card(contract(), MODEL, reports), "Held-out")
     assert "- covid for 87.0 % (82.0 to 92.0) of its images" in text
     assert "one class for 44.0 %" in text
     assert "| 50 % | 83.0 % (78.0 to 88.0) |" in text

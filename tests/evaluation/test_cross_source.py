@@ -78,27 +78,27 @@ def manifest(records, tmp_path):
 @pytest.mark.slow
 def test_p3_trains_scores_and_resumes(manifest, tmp_path, monkeypatch):
     monkeypatch.setattr(cross_source, "PAIRS", PAIRS[:1])
-    given = ["--recipe", str(tmp_path / "small.toml"), "--manifest", str(manifest), "--out", str(tmp_path / "P3")]
-    result = CliRunner().invoke(cli, ["evaluate", "--protocol", "P3", *given], catch_exceptions=False)
+    given = [str(tmp_path / "small.toml"), "--manifest", str(manifest), "--out", str(tmp_path / "unseen-hospitals")]
+    result = CliRunner().invoke(cli, ["evaluate", "unseen-hospitals", *given], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    report = json.loads((tmp_path / "P3" / "report.json").read_text())
+    report = json.loads((tmp_path / "unseen-hospitals" / "report.json").read_text())
     (row,) = report["pairs"]
     assert (row["covid"], row["normal"]) == (PAIRS[0].covid, PAIRS[0].normal)
     assert row["test"] == {"normal": {"n": 10, "patients": 10}, "covid": {"n": 10, "patients": 10}}
     assert row["auroc"] == pytest.approx(report["metrics"]["worst_auroc"], abs=0.2)
     assert row["training_images"] == 20
-    assert "Each pair" in (tmp_path / "P3" / "report.html").read_text()
-    assert len(list((tmp_path / "P3" / "cache").rglob("*.npy"))) == row["training_images"]
+    assert "Each pair" in (tmp_path / "unseen-hospitals" / "report.html").read_text()
+    assert len(list((tmp_path / "unseen-hospitals" / "cache").rglob("*.npy"))) == row["training_images"]
 
     monkeypatch.setattr(cross_source, "_run", lambda *_: pytest.fail("a step whose result stands was run again"))
-    again = CliRunner().invoke(cli, ["evaluate", "--protocol", "P3", *given], catch_exceptions=False)
+    again = CliRunner().invoke(cli, ["evaluate", "unseen-hospitals", *given], catch_exceptions=False)
     assert again.output == result.output
-    assert json.loads((tmp_path / "P3" / "report.json").read_text()) == report
+    assert json.loads((tmp_path / "unseen-hospitals" / "report.json").read_text()) == report
 
 
 @pytest.fixture
-def p3(manifest, model_file, tmp_path, monkeypatch):
-    """Run P3 of one pair with the tiny model in place of what a training gives; return its scores and its steps."""
+def unseen_hospitals(manifest, model_file, tmp_path, monkeypatch):
+    """Run unseen-hospitals on one pair with the tiny model in place of a trained one; return its scores and steps."""
     monkeypatch.setattr(cross_source, "PAIRS", PAIRS[:1])
     monkeypatch.setattr(cross_source, "joint_intervals", lambda _: {})  # takes long
     monkeypatch.setattr(cross_source, "_row", lambda _, scores, *__: scores.y_score.round(6).tolist())
@@ -119,7 +119,7 @@ def p3(manifest, model_file, tmp_path, monkeypatch):
 
     def run():
         steps.clear()
-        report = leave_two_out(read_manifest(manifest), str(tmp_path / "small.toml"), tmp_path / "P3")
+        report = leave_two_out(read_manifest(manifest), str(tmp_path / "small.toml"), tmp_path / "unseen-hospitals")
         return report["pairs"], list(steps)
 
     return run
@@ -140,52 +140,45 @@ def regroup(manifest):
     write_manifest([replace(record, group=f"other {record.group}") for record in records], manifest)
 
 
-def test_results_of_another_recipe_or_manifest_are_not_taken(p3, manifest, tmp_path):
-    scores, steps = p3()
+def test_results_of_another_recipe_or_manifest_are_not_taken(unseen_hospitals, manifest, tmp_path):
+    scores, steps = unseen_hospitals()
     assert steps == ["train", "export"]
-    assert p3() == (scores, []), "every step whose result stands is skipped"
+    assert unseen_hospitals() == (scores, []), "every step whose result stands is skipped"
     with another_recipe(tmp_path / "small.toml"), pytest.raises(RecipeError, match="Expected a new folder"):
-        p3()
-    assert p3() == (scores, [])
+        unseen_hospitals()
+    assert unseen_hospitals() == (scores, [])
     regroup(manifest)
     with pytest.raises(RecipeError, match="Expected a new folder"):
-        p3()
+        unseen_hospitals()
 
 
-def test_results_that_say_not_what_gave_them_are_taken_only_if_it_can_be_proven(p3, manifest, tmp_path):
-    scores, _ = p3()
-    folder = tmp_path / "P3" / PAIRS[0].name
+def test_results_that_say_not_what_gave_them_are_taken_only_if_it_can_be_proven(unseen_hospitals, manifest, tmp_path):
+    scores, _ = unseen_hospitals()
+    folder = tmp_path / "unseen-hospitals" / PAIRS[0].name
 
     def forget():
         (folder / "run.json").unlink()
         (folder / "recipe.toml").unlink()
 
     forget()
-    assert p3() == (scores, [])
+    assert unseen_hospitals() == (scores, [])
     forget()
     (folder / "model.onnx").rename(tmp_path / "model.onnx")
     with pytest.raises(RecipeError, match="choose another folder"):
-        p3()  # nothing tells what gave the scores
+        unseen_hospitals()  # nothing tells what gave the scores
     (tmp_path / "model.onnx").rename(folder / "model.onnx")
     with another_recipe(tmp_path / "small.toml"), pytest.raises(RecipeError, match="choose another folder"):
-        p3()
+        unseen_hospitals()
     regroup(manifest)
     with pytest.raises(RecipeError, match="choose another folder"):
-        p3()
+        unseen_hospitals()
     assert not (folder / "run.json").exists()
-
-
-def test_p3_asks_for_a_recipe(manifest, tmp_path):
-    given = ["--manifest", str(manifest), "--out", str(tmp_path / "P3"), "--model", "some.onnx"]
-    result = CliRunner().invoke(cli, ["evaluate", "--protocol", "P3", *given])
-    assert result.exit_code == 2
-    assert "--recipe for P3" in result.output
 
 
 def test_a_failed_training_is_an_error_with_its_command(manifest, tmp_path, monkeypatch):
     monkeypatch.setattr(cross_source, "PAIRS", (Pair(COVID_ORIGINS[0], "nih"),))
     (tmp_path / "small.toml").write_text(small_recipe().replace('"seed_cnn"', '"no_such_network"'))
-    given = ["--recipe", str(tmp_path / "small.toml"), "--manifest", str(manifest), "--out", str(tmp_path / "P3")]
-    result = CliRunner().invoke(cli, ["evaluate", "--protocol", "P3", *given])
+    given = [str(tmp_path / "small.toml"), "--manifest", str(manifest), "--out", str(tmp_path / "unseen-hospitals")]
+    result = CliRunner().invoke(cli, ["evaluate", "unseen-hospitals", *given])
     assert result.exit_code == 1
     assert "covidcxr train" in str(result.exception)

@@ -12,7 +12,7 @@ from covidcxr.errors import ManifestError, RecipeError
 from covidcxr.evaluation.controls import source_oracle, thumbnail_classifier, thumbnails
 from covidcxr.evaluation.protocols import evaluate
 from covidcxr.evaluation.report import render
-from covidcxr.labels import LABELS, Label
+from covidcxr.labels import LABELS, Label, Protocol
 from covidcxr.prediction.conformal import Conformal
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.training.export import export
@@ -44,7 +44,7 @@ def three(records, tmp_path_factory):
 
 
 def test_p1_reports_what_the_predictor_says(records, binary):
-    report, scores = evaluate("P1", Predictor.load(binary), records)
+    report, scores = evaluate(Protocol.CLASSIC, Predictor.load(binary), records)
     assert report["data"]["n"] == len(scores.records) == 10
     correct = scores.y_score.argmax(axis=1) == scores.y_true
     assert report["metrics"]["accuracy"]["value"] == pytest.approx(correct.mean())
@@ -57,9 +57,9 @@ def test_p1_reports_what_the_predictor_says(records, binary):
 def test_p2_controls_see_what_the_collections_give_away(records, binary, tmp_path):
     """With the collection made to decide the label, the oracle is perfect, and so it says."""
     decided = [replace(r, source="nih" if r.label is Label.NORMAL else "kermany") for r in records]
-    report, _ = evaluate("P2", Predictor.load(binary), decided)
+    report, _ = evaluate(Protocol.CONTROLS, Predictor.load(binary), decided)
     assert report["metrics"]["source_oracle_accuracy"]["value"] == 1
-    fair, _ = evaluate("P2", Predictor.load(binary), records)
+    fair, _ = evaluate(Protocol.CONTROLS, Predictor.load(binary), records)
     assert fair["metrics"]["source_oracle_accuracy"]["value"] < 0.8
     assert 0 <= fair["metrics"]["healthy_adults_called_covid"]["value"] <= 1
     assert fair["healthy_adults"]["n"] == 10
@@ -68,18 +68,18 @@ def test_p2_controls_see_what_the_collections_give_away(records, binary, tmp_pat
 
 def test_p5_through_the_command_line(records, three, tmp_path):
     write_manifest(records, tmp_path / "manifest.csv")
-    given = ["--model", str(three), "--manifest", str(tmp_path / "manifest.csv"), "--out", str(tmp_path / "P5")]
-    result = CliRunner().invoke(cli, ["evaluate", "--protocol", "P5", *given], catch_exceptions=False)
+    given = [str(three), "--manifest", str(tmp_path / "manifest.csv"), "--out", str(tmp_path / "held-out")]
+    result = CliRunner().invoke(cli, ["evaluate", "held-out", *given], catch_exceptions=False)
     assert result.exit_code == 0
     assert "macro f1" in result.output
-    report = json.loads((tmp_path / "P5" / "report.json").read_text())
-    scores = pd.read_csv(tmp_path / "P5" / "scores.csv")
+    report = json.loads((tmp_path / "held-out" / "report.json").read_text())
+    scores = pd.read_csv(tmp_path / "held-out" / "scores.csv")
     assert len(scores) == report["data"]["n"] == 15
     assert scores[list(LABELS)].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-5)
     assert {"sensitivity_covid", "ppv_pneumonia", "auroc_normal", "macro_f1"} <= set(report["metrics"])
     assert sum(row["n"] for row in report["by_source"]) == sum(row["patients"] for row in report["by_view"]) == 15
     assert report["data"]["by_label"] == {label: {"n": 5, "patients": 5} for label in LABELS}
-    page = (tmp_path / "P5" / "report.html").read_text()
+    page = (tmp_path / "held-out" / "report.html").read_text()
     assert "Not a medical device" in page
     assert page.count("data:image/png;base64,") == 5
     assert "http://" not in page
@@ -90,13 +90,13 @@ def test_p5_through_the_command_line(records, three, tmp_path):
     assert "prediction_sets" not in report, "of too few patients to calibrate"
     assert "Prediction sets" not in page
     for plot in ("confusion", "roc", "precision_recall", "calibration", "selective"):
-        assert (tmp_path / "P5" / f"{plot}.png").stat().st_size > 5000
+        assert (tmp_path / "held-out" / f"{plot}.png").stat().st_size > 5000
 
 
 def test_p5_reports_the_sets_of_a_model_that_has_them(records, three):
     predictor = Predictor.load(three)
     predictor.artifact = replace(predictor.artifact, conformal=CONFORMAL)
-    report, scores = evaluate("P5", predictor, records)
+    report, scores = evaluate(Protocol.HELD_OUT, predictor, records)
     covered = scores.y_score[scores.y_true == 2, 2] >= 0.3
     assert report["prediction_sets"]["coverage"] == 0.9
     assert report["prediction_sets"]["metrics"]["coverage_covid"]["value"] == pytest.approx(covered.mean())
@@ -115,34 +115,34 @@ def test_p4_looks_at_the_external_set_and_notes_it(records, three, tmp_path):
         if r.split is Split.TRAIN or r.label is not Label.PNEUMONIA
     ]
     write_manifest(outside, tmp_path / "manifest.csv")
-    looks = tmp_path / "looks.csv"
-    given = ["--model", str(three), "--manifest", str(tmp_path / "manifest.csv"), "--looks", str(looks)]
+    log = tmp_path / "log.csv"
+    given = [str(three), "--manifest", str(tmp_path / "manifest.csv"), "--log", str(log)]
     for number in (1, 2):
-        command = ["evaluate", "--protocol", "P4", *given, "--out", str(tmp_path / "P4")]
+        command = ["evaluate", "external", *given, "--out", str(tmp_path / "external")]
         result = CliRunner().invoke(cli, command, catch_exceptions=False)
         assert result.exit_code == 0
-        assert len(looks.read_text().splitlines()) == 1 + number
-    report = json.loads((tmp_path / "P4" / "report.json").read_text())
+        assert len(log.read_text().splitlines()) == 1 + number
+    report = json.loads((tmp_path / "external" / "report.json").read_text())
     assert report["data"]["n"] == 10
-    look = pd.read_csv(looks).iloc[-1]
-    assert look["model"] == Predictor.load(three).model
-    assert look["auroc"] == pytest.approx(report["metrics"]["auroc"]["value"], abs=1e-4)
+    row = pd.read_csv(log).iloc[-1]
+    assert row["model"] == Predictor.load(three).model
+    assert row["auroc"] == pytest.approx(report["metrics"]["auroc"]["value"], abs=1e-4)
     assert {row["view"]: row["covid"] + row["normal"] for row in report["rows"]} == {"AP": 4, "PA": 6}
     alarm = report["metrics"]["auroc"]["value"] > 0.95
-    assert ("an alarm, not a win" in (tmp_path / "P4" / "report.html").read_text()) == alarm
+    assert ("an alarm, not a success" in (tmp_path / "external" / "report.html").read_text()) == alarm
 
 
 def test_a_manifest_that_was_not_trained_on_is_refused(records, binary):
     moved = [replace(r, group="other") if r.patient_id == "p0" else r for r in records]
     with pytest.raises(ManifestError, match="may have been seen in training"):
-        evaluate("P1", Predictor.load(binary), moved)
+        evaluate(Protocol.CLASSIC, Predictor.load(binary), moved)
 
 
 def test_a_protocol_for_other_classes_is_refused(records, binary, three):
     with pytest.raises(RecipeError, match="three classes"):
-        evaluate("P5", Predictor.load(binary), records)
+        evaluate(Protocol.HELD_OUT, Predictor.load(binary), records)
     with pytest.raises(RecipeError, match="normal against covid"):
-        evaluate("P1", Predictor.load(three), records)
+        evaluate(Protocol.CLASSIC, Predictor.load(three), records)
 
 
 def test_source_oracle_gives_shares_and_falls_back_to_all(records):

@@ -4,13 +4,14 @@ from html.parser import HTMLParser
 import pytest
 
 from covidcxr.data.sources import SOURCES
+from covidcxr.labels import Protocol
 from covidcxr.prediction.conformal import Conformal
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.prediction.verdict import Audit, Finding, Verdict
 from covidcxr.web.app import create_app
 from covidcxr.web.jobs import LocalEngine
 from covidcxr.web.pages import pages
-from covidcxr.web.pages.figures import PROTOCOLS, reports
+from covidcxr.web.pages.figures import reports
 from support.small_models import with_metadata
 
 
@@ -87,13 +88,13 @@ def test_models_without_audit_and_sets_say_so(predictor):
 
 
 def test_the_figures_come_from_the_package(predictor):
-    assert set(reports()) == set(PROTOCOLS)
+    assert set(reports()) == set(Protocol)
     text = plain(read(predictor))
     for report in reports().values():
         assert report["title"] in text
-    found = reports()["P3"]["metrics"]["worst_auroc"]
+    found = reports()["unseen-hospitals"]["metrics"]["worst_auroc"]
     assert f"{found['value']:.3f} ({found['low']:.3f} to {found['high']:.3f})" in text
-    found = reports()["P5"]["metrics"]["sensitivity_covid"]
+    found = reports()["held-out"]["metrics"]["sensitivity_covid"]
     assert f"{100 * found['value']:.1f} % ({100 * found['low']:.1f} to {100 * found['high']:.1f})" in text
 
 
@@ -105,16 +106,16 @@ def test_every_column_has_a_header(predictor):
 
 def test_figures_of_another_model_are_not_passed_off_as_this_ones(predictor):
     foreign = "That is not the model that answers here."
-    assert plain(read(predictor)).count(foreign) == 2  # P4 and P5
+    assert plain(read(predictor)).count(foreign) == 2  # external and held-out
     shipped = Predictor.load()
-    assert (foreign in plain(read(shipped))) == (reports()["P5"]["model"] != shipped.model)
+    assert (foreign in plain(read(shipped))) == (reports()["held-out"]["model"] != shipped.model)
 
 
 def test_how_often_the_sets_held_the_true_class_is_told_of_this_model_only(judged, monkeypatch):
     coverage = {f"coverage_{label}": {"value": 0.87, "low": 0.82, "high": 0.92} for label in judged.artifact.labels}
-    report = {**reports()["P5"], "prediction_sets": {"coverage": 0.85, "metrics": coverage}}
+    report = {**reports()["held-out"], "prediction_sets": {"coverage": 0.85, "metrics": coverage}}
     words = "the true class was in it for 87.0 % (82.0 to 92.0) of Normal,"
-    monkeypatch.setattr(pages, "reports", lambda: {"P5": report})
+    monkeypatch.setattr(pages, "reports", lambda: {"held-out": report})
     assert words not in plain(read(judged))
     report["model"] = judged.model
     assert words in plain(read(judged))

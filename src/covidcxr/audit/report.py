@@ -52,13 +52,13 @@ class Report:
     about: dict[str, Any]
 
 
-def audit_model(subject: Subject, records: Sequence[Record], *, insist: bool = False) -> Report:
+def audit_model(subject: Subject, records: Sequence[Record], *, force: bool = False) -> Report:
     """Run every test.
 
     Args:
         subject: The model.
         records: A manifest; its external records take no part.
-        insist: Give accuracy and AUROC also where the collection determines the class.
+        force: Report accuracy and AUROC even if the collection gives the class away.
 
     Raises:
         ManifestError: The manifest holds no test images for this model.
@@ -75,12 +75,12 @@ def audit_model(subject: Subject, records: Sequence[Record], *, insist: bool = F
         "labels": list(map(str, subject.labels)),
         "images": {"train": len(context.train), "test": len(context.test), "sample": len(context.sample.records)},
         "patients": len(set(context.sample.groups)),
-        **_headline(context, results, insist),
+        **_headline(context, results, force),
     }
     return Report(audit, results, about)
 
 
-def _headline(context: Context, results: Sequence[Result], insist: bool) -> dict[str, Any]:
+def _headline(context: Context, results: Sequence[Result], force: bool) -> dict[str, Any]:
     """Return accuracy and AUROC, or why they would mislead."""
     oracle = next(result.finding for result in results if result.test == "source_oracle")
     refused = oracle is not None and oracle.verdict is Verdict.FAIL
@@ -90,7 +90,7 @@ def _headline(context: Context, results: Sequence[Result], insist: bool) -> dict
         if oracle and refused
         else ""
     )
-    if refused and not insist:
+    if refused and not force:
         return {"headline": None, "refused": reason}
     sample, scores = context.sample, context.outputs.scores
     wanted = {"accuracy": metrics.accuracy, "auroc": metrics.auroc(context.subject.covid)}

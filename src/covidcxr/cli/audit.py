@@ -8,27 +8,30 @@ from covidcxr.errors import require_extra
 
 
 @click.command("audit")
+@click.argument("model", type=click.Path(path_type=Path))
 @click.option(
-    "--model",
+    "--describe",
     type=click.Path(path_type=Path),
-    required=True,
-    metavar="M.onnx|RUN|FILE",
-    help="Exported by 'covidcxr export', a folder of 'covidcxr train', or anybody's .onnx, .keras or .h5.",
+    metavar="FILE.toml",
+    help="Input and output of a model that was not exported by covidcxr.",
 )
-@click.option("--describe", type=click.Path(path_type=Path), metavar="FILE.toml", help="What anybody's file expects.")
 @click.option("--manifest", type=click.Path(path_type=Path), required=True, help="Made by 'covidcxr data build'.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of the report.")
 @click.option(
     "--write-into",
     type=click.Path(path_type=Path),
     metavar="COPY.onnx",
-    help="Write a copy of the model that carries the verdict with each prediction; may be the model itself.",
+    help="Write a copy of the model that reports the verdict with every prediction; may be MODEL itself.",
 )
-@click.option("--i-know", is_flag=True, help="Give accuracy and AUROC also where the collection determines the class.")
+@click.option("--force", is_flag=True, help="Report accuracy and AUROC even if the collection gives the class away.")
 def command(
-    model: Path, describe: Path | None, manifest: Path, out: Path, write_into: Path | None, i_know: bool
+    model: Path, describe: Path | None, manifest: Path, out: Path, write_into: Path | None, force: bool
 ) -> None:
-    """Look for shortcuts: every test with a figure, an interval, a verdict and a picture; audit.json, audit.html."""
+    """Test whether a MODEL takes shortcuts; write audit.json and audit.html.
+
+    MODEL is a file exported by 'covidcxr export', a run folder of 'covidcxr train', or any .onnx, .keras or .h5 file.
+    Every test gives a figure, an interval, a verdict and a picture.
+    """
     require_extra("train", "sklearn", "scipy", "matplotlib", "jinja2", "pydantic", "onnx")
     from covidcxr.audit.model import load_subject, write_audit
     from covidcxr.audit.report import audit_model, write_report
@@ -36,8 +39,10 @@ def command(
 
     subject = load_subject(model, describe)
     if write_into and subject.artifact is None:
-        raise click.UsageError("Expected a model of 'covidcxr export' for --write-into: another carries no verdict.")
-    report = audit_model(subject, read_manifest(manifest), insist=i_know)
+        raise click.UsageError(
+            "Expected a model exported by 'covidcxr export' for --write-into: other files cannot hold a verdict."
+        )
+    report = audit_model(subject, read_manifest(manifest), force=force)
     write_report(report, out)
     for result in report.results:
         verdict = result.finding.verdict if result.finding else "-"

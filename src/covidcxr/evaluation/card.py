@@ -15,17 +15,11 @@ from covidcxr.data.sources import SOURCES, Source
 from covidcxr.errors import ArtifactError
 from covidcxr.evaluation.cross_source import trained_for_pairs
 from covidcxr.evaluation.metrics import LEVEL, RESAMPLES, Estimate, ppv_at
-from covidcxr.labels import Label
+from covidcxr.evaluation.report import TITLES
+from covidcxr.labels import Label, Protocol
 from covidcxr.prediction.artifact import Artifact
 from covidcxr.recipes.recipe import Recipe, Selection, parse_recipe
 
-PROTOCOLS = {
-    "P1": "the classic recipe on its own test split",
-    "P2": "the same split by a thumbnail and by the collection's name alone; healthy people of another hospital",
-    "P3": "two collections never seen in training, for every pair",
-    "P4": "an external hospital, looked at by finished models only",
-    "P5": "held-out patients of the training collections",
-}
 PREVALENCE = 0.05
 """Share of people with COVID-19 for which PPV is given: the test collections hold many times as many."""
 FEW = 10
@@ -34,14 +28,14 @@ FEW = 10
 Report = dict[str, Any]
 
 
-def read_reports(folder: Path) -> dict[str, Report]:
-    """Read P1.json to P5.json of a folder, those that are there.
+def read_reports(folder: Path) -> dict[Protocol, Report]:
+    """Read the reports in a folder, such as classic.json; a protocol without a file is left out.
 
     Raises:
         ArtifactError: A file is not the report of the protocol that its name says.
     """
     reports = {}
-    for protocol in PROTOCOLS:
+    for protocol in Protocol:
         path = folder / f"{protocol}.json"
         if not path.exists():
             continue
@@ -55,7 +49,7 @@ def read_reports(folder: Path) -> dict[str, Report]:
     return reports
 
 
-def render_card(artifact: Artifact, model: str, reports: Mapping[str, Report]) -> str:
+def render_card(artifact: Artifact, model: str, reports: Mapping[Protocol, Report]) -> str:
     """Return the card as Markdown.
 
     Args:
@@ -64,11 +58,15 @@ def render_card(artifact: Artifact, model: str, reports: Mapping[str, Report]) -
         reports: Reports by protocol; those that are missing are named as not measured.
 
     Raises:
-        ArtifactError: A report is of another model, or P3 of another recipe.
+        ArtifactError: A report is of another model, or unseen-hospitals of another recipe.
         RecipeError: The recipe in the model file is not valid.
     """
     recipe = parse_recipe(artifact.recipe, model)
-    expected = {"P3": trained_for_pairs(recipe.name), "P4": model, "P5": model}
+    expected = {
+        Protocol.UNSEEN_HOSPITALS: trained_for_pairs(recipe.name),
+        Protocol.EXTERNAL: model,
+        Protocol.HELD_OUT: model,
+    }
     for protocol, report in reports.items():
         if report["model"] != expected.get(protocol, report["model"]):
             raise ArtifactError(
@@ -84,14 +82,14 @@ def render_card(artifact: Artifact, model: str, reports: Mapping[str, Report]) -
         level=LEVEL,
         model=model,
         prevalence=PREVALENCE,
-        protocols=PROTOCOLS,
+        titles=TITLES,
         recipe=recipe,
         reports=reports,
         resamples=RESAMPLES,
         rules=_rules(artifact, reports),
         tested=[source for source in SOURCES.values() if source.external],
         trained=_trained(recipe),
-        unseen=_unseen(reports.get("P3", {}).get("pairs", [])),
+        unseen=_unseen(reports.get(Protocol.UNSEEN_HOSPITALS, {}).get("pairs", [])),
     )
 
 
@@ -107,11 +105,11 @@ def _area(e: Mapping[str, float]) -> str:
     return f"{e['value']:.3f} ({e['low']:.3f} to {e['high']:.3f})"
 
 
-def _classes(artifact: Artifact, reports: Mapping[str, Report]) -> list[Report]:
-    """Return the figures of P5 by class, with the number of test images of the class."""
-    if "P5" not in reports:
+def _classes(artifact: Artifact, reports: Mapping[Protocol, Report]) -> list[Report]:
+    """Return the figures of held-out by class, with the number of test images of the class."""
+    if Protocol.HELD_OUT not in reports:
         return []
-    report = reports["P5"]
+    report = reports[Protocol.HELD_OUT]
     totals = map(sum, report["confusion"]["rows_true_columns_predicted"])
     numbers = report["data"].get("by_label", {})
     return [
@@ -121,7 +119,7 @@ def _classes(artifact: Artifact, reports: Mapping[str, Report]) -> list[Report]:
     ]
 
 
-def _rules(artifact: Artifact, reports: Mapping[str, Report]) -> list[Report]:
+def _rules(artifact: Artifact, reports: Mapping[Protocol, Report]) -> list[Report]:
     """Return every way to call an image COVID-19, with what is known of it and its PPV at PREVALENCE."""
     rules = [
         _rule(
@@ -134,13 +132,13 @@ def _rules(artifact: Artifact, reports: Mapping[str, Report]) -> list[Report]:
         for point in artifact.operating_points
     ]
     most_probable = (
-        ("P5", "COVID-19 is the most probable class", "_covid"),
-        ("P4", "COVID-19 is more probable than normal", ""),
+        (Protocol.HELD_OUT, "COVID-19 is the most probable class", "_covid"),
+        (Protocol.EXTERNAL, "COVID-19 is more probable than normal", ""),
     )
     for protocol, name, ending in most_probable:
         if (report := reports.get(protocol)) is not None:
             found, cleared = (Estimate(**report["metrics"][key + ending]) for key in ("sensitivity", "specificity"))
-            rules.append(_rule(name, f"{PROTOCOLS[protocol]} ({protocol})", report["data"], found, cleared))
+            rules.append(_rule(name, TITLES[protocol], report["data"], found, cleared))
     return rules
 
 
@@ -171,6 +169,6 @@ def _trained(recipe: Recipe) -> dict[Label, list[Source]]:
 
 
 def _unseen(pairs: Sequence[Report]) -> dict[str, int]:
-    """Count the images and patients of P3; a source stands in several pairs and counts once."""
+    """Count the images and patients of unseen-hospitals; an origin stands in several pairs and counts once."""
     parts = {(label, row[label]): row["test"][label] for row in pairs for label in ("covid", "normal")}
     return {key: sum(part[key] for part in parts.values()) for key in ("n", "patients")}

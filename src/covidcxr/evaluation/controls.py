@@ -1,4 +1,4 @@
-"""Controls that must fail if a data set is fair: what needs no lung to tell the classes apart (protocol P2)."""
+"""Controls that must fail if a data set is fair: what needs no lung to tell the classes apart."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence

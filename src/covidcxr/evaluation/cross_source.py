@@ -1,4 +1,4 @@
-"""Protocol P3, run: a training, an export and a scoring for every pair of sources, then one report over all pairs."""
+"""The protocol unseen-hospitals: train, export and score for every pair of origins, then one report over all pairs."""
 
 import json
 import subprocess
@@ -18,9 +18,9 @@ from covidcxr.evaluation.controls import thumbnail_classifier, thumbnails
 from covidcxr.evaluation.leave_out import PAIRS, Pair, fold
 from covidcxr.evaluation.metrics import Estimate, FloatArray, IntArray
 from covidcxr.evaluation.protocols import as_json, count_by_label, discrimination
-from covidcxr.evaluation.report import render
+from covidcxr.evaluation.report import SAYS, TITLES, render
 from covidcxr.evaluation.scoring import Scores, covid_against_normal, read_scores, score, write_scores
-from covidcxr.labels import Label
+from covidcxr.labels import Label, Protocol
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.recipes.recipe import Recipe, parse_recipe, recipe_text
 from covidcxr.recipes.run_folder import RECIPE, holds_run, write_run
@@ -58,10 +58,9 @@ def leave_two_out(records: Sequence[Record], recipe_name: str, out: Path) -> Rep
     scored = {pair: _pair_scores(fold(records, pair), text, recipe, out / pair.name) for pair in PAIRS}
     low_high = joint_intervals({pair.name: scores for pair, scores in scored.items()})
     return {
-        "protocol": "P3",
-        "title": "P3: two sources never seen in training",
-        "says": "For every pair, COVID-19 images of one source against normal images of another, by a model that was "
-        "trained without either, its patients and its near-duplicates. This is what a hospital never seen can expect.",
+        "protocol": Protocol.UNSEEN_HOSPITALS,
+        "title": TITLES[Protocol.UNSEEN_HOSPITALS],
+        "says": SAYS[Protocol.UNSEEN_HOSPITALS],
         "model": trained_for_pairs(recipe.name),
         "covidcxr": __version__,
         "manifest": data_hash(records),
@@ -71,7 +70,7 @@ def leave_two_out(records: Sequence[Record], recipe_name: str, out: Path) -> Rep
 
 
 def trained_for_pairs(recipe_name: str) -> str:
-    """Return what a report of P3 says in place of a model file."""
+    """Return what a report of unseen-hospitals names in place of a model file."""
     return f"recipe {recipe_name}, trained once for every pair"
 
 

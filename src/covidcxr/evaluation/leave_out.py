@@ -1,4 +1,4 @@
-"""Protocol P3, its folds: for every pair of a COVID-19 and a normal source, what to train on and what to test on."""
+"""Folds of unseen-hospitals: for every pair of a COVID-19 and a normal origin, what to train and what to test on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -48,7 +48,7 @@ def fold(records: Sequence[Record], pair: Pair) -> list[Record]:
     test = [replace(record, split=Split.TEST) for record in internal if _tested(record, pair)]
     if {record.label for record in test} != {Label.COVID, Label.NORMAL}:
         raise ManifestError(
-            f"Expected COVID-19 records of {pair.covid} and normal ones of {pair.normal} for P3. "
+            f"Expected COVID-19 records of {pair.covid} and normal ones of {pair.normal} for unseen-hospitals. "
             f"Received {len(test)} records of one class or none."
         )
     known = {record.group for record in test}

@@ -1,9 +1,7 @@
 """The evaluation protocols, from an exported model file and the manifest to a report.
 
-P1 is the classic recipe on its own test split, P2 the controls that show what P1 is worth, P4 the external hospital, P5
-the three classes on held-out patients; P3, which trains, is covidcxr.evaluation.cross_source. Every figure comes with
-n and a 95 %
-interval by bootstrap over patients.
+Every figure comes with n and a 95 % interval by bootstrap over patients. The protocol unseen-hospitals, which trains,
+is in covidcxr.evaluation.cross_source.
 """
 
 import csv
@@ -24,27 +22,28 @@ from covidcxr.errors import ManifestError, RecipeError
 from covidcxr.evaluation import metrics
 from covidcxr.evaluation.controls import THUMBNAIL_SIDE, source_oracle, thumbnail_classifier, thumbnails
 from covidcxr.evaluation.metrics import Estimate, FloatArray, IntArray, estimate
-from covidcxr.evaluation.report import plots, render
+from covidcxr.evaluation.report import SAYS, TITLES, plots, render
 from covidcxr.evaluation.scoring import Scores, covid_against_normal, score, write_scores
 from covidcxr.evaluation.uncertainty import measure_sets, selective_accuracy
-from covidcxr.labels import Label
+from covidcxr.labels import Label, Protocol
 from covidcxr.prediction.conformal import Conformal
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.recipes.recipe import Recipe, parse_recipe
 from covidcxr.recipes.selection import Parts, split_parts
 
-PUBLISHED_P1 = {"accuracy": 0.96, "precision": 0.97, "recall": 0.94, "f1": 0.96}
-"""What the classic recipe reported on its 72 test images."""
+PUBLISHED = {"accuracy": 0.96, "precision": 0.97, "recall": 0.94, "f1": 0.96}
+"""Figures published for the classic recipe, on 72 test images."""
 SPLITS = 20
 """Random patient-level splits of the thumbnail control."""
 TOO_GOOD = 0.95
 """AUROC on the external set; credible studies report 0.77 to 0.83."""
+ALARM = f" An AUROC above {TOO_GOOD} on such a hard task is an alarm, not a success: look for a shortcut."
 SEED = 0
 
 Report = dict[str, Any]
 
 
-def evaluate(protocol: str, predictor: Predictor, records: Sequence[Record]) -> tuple[Report, Scores]:
+def evaluate(protocol: Protocol, predictor: Predictor, records: Sequence[Record]) -> tuple[Report, Scores]:
     """Run a protocol.
 
     Args:
@@ -53,7 +52,7 @@ def evaluate(protocol: str, predictor: Predictor, records: Sequence[Record]) -> 
         records: The manifest it was trained on.
 
     Returns:
-        The report (JSON-ready) and the scores of its test images; for P4 those of COVID-19 against normal.
+        The report (JSON-ready) and the scores of its test images; for external those of COVID-19 against normal.
 
     Raises:
         RecipeError: The protocol does not fit the classes of the model.
@@ -66,12 +65,14 @@ def evaluate(protocol: str, predictor: Predictor, records: Sequence[Record]) -> 
             f"Expected the manifest on which {predictor.model} was trained (data hash {predictor.artifact.data_hash}). "
             f"Received one that gives {parts.training_hash}: its test images may have been seen in training."
         )
-    if protocol == "P4":
+    if protocol is Protocol.EXTERNAL:
         scores = covid_against_normal(score(predictor, [r for r in records if r.split is Split.EXTERNAL]))
     else:
         scores = score(predictor, parts.test)
     head: Report = {
         "protocol": protocol,
+        "title": TITLES[protocol],
+        "says": SAYS[protocol],
         "model": predictor.model,
         "covidcxr": __version__,
         "manifest": data_hash(records),
@@ -101,33 +102,29 @@ def count_by_label(scores: Scores) -> dict[str, dict[str, int]]:
 
 
 def classic(predictor: Predictor, _: Sequence[Record], recipe: Recipe, __: Parts, scores: Scores) -> Report:
-    """P1: accuracy, precision, recall and F1 of COVID-19 against normal, as the classic recipe reports them."""
+    """Return accuracy, precision, recall and F1 of COVID-19 against normal, as the classic recipe reports them."""
     _expect_binary(predictor, recipe)
     estimates = _binary(scores)
     return {
-        "title": "P1: the classic recipe on its own test split",
-        "says": "COVID-19 images of adults from one collection against healthy children from another, by the recipe "
-        "that was published many times with about 96 % accuracy. The figure is real and worth nothing: see P2.",
         "metrics": as_json(estimates),
-        "published": PUBLISHED_P1,
-        "published_accuracy_in_interval": _inside(PUBLISHED_P1["accuracy"], estimates["accuracy"]),
+        "published": PUBLISHED,
+        "published_accuracy_in_interval": _inside(PUBLISHED["accuracy"], estimates["accuracy"]),
         "confusion": _confusion(scores),
     }
 
 
 def controls(predictor: Predictor, records: Sequence[Record], recipe: Recipe, parts: Parts, scores: Scores) -> Report:
-    """P2: the same split with an 8x8 thumbnail, with the collection's name alone, and adults of another collection."""
+    """Return figures of a thumbnail and of the collection's name alone, and the share of healthy adults called ill."""
     _expect_binary(predictor, recipe)
     adults = [record for record in records if _is_adult_normal(record)]
     if not adults:
-        raise ManifestError("Expected healthy adults of nih or radiography for P2. Received none in the manifest.")
+        raise ManifestError(
+            "Expected healthy adults of nih or radiography for controls. Received none in the manifest."
+        )
     adult_scores = score(predictor, adults)
     called = _estimates({"called_covid": metrics.specificity(_positive(scores))}, adult_scores)["called_covid"]
     spread = _thumbnail_splits(parts, scores.labels)
     return {
-        "title": "P2: what the same split gives without looking at a lung",
-        "says": "If a thumbnail of 8x8 pixels or the name of the collection tells the classes apart as well as the "
-        "network does, the accuracy of P1 measures the collections, not the disease.",
         "metrics": {
             "network_accuracy": _accuracy_of(scores),
             "thumbnail_accuracy": _accuracy_of(_thumbnail_scores(parts, scores)),
@@ -145,10 +142,10 @@ def controls(predictor: Predictor, records: Sequence[Record], recipe: Recipe, pa
     }
 
 
-def three_classes(predictor: Predictor, _: Sequence[Record], recipe: Recipe, parts: Parts, scores: Scores) -> Report:
-    """P5: normal, other pneumonia and COVID-19 on held-out patients of the training collections, with controls."""
+def held_out(predictor: Predictor, _: Sequence[Record], recipe: Recipe, parts: Parts, scores: Scores) -> Report:
+    """Return figures of normal, other pneumonia and COVID-19 on held-out patients, with controls."""
     if len(recipe.labels) != len(Label):
-        raise RecipeError(f"Expected a model of three classes for P5. Received {', '.join(recipe.labels)}.")
+        raise RecipeError(f"Expected a model of three classes for held-out. Received {', '.join(recipe.labels)}.")
     measured: dict[str, metrics.Metric] = {
         "accuracy": metrics.accuracy,
         "macro_f1": metrics.macro_f1,
@@ -165,9 +162,6 @@ def three_classes(predictor: Predictor, _: Sequence[Record], recipe: Recipe, par
     measured["sensitivity_covid_at_specificity_90"] = metrics.sensitivity_at(covid, 0.9)
     control = {"macro_f1": metrics.macro_f1, "accuracy": metrics.accuracy}
     return {
-        "title": "P5: three classes on held-out patients of the training collections",
-        "says": "The same collections as in training, other patients. It says nothing of a hospital never seen: the "
-        "controls show how much of it the collections alone give away.",
         "metrics": as_json(_estimates(measured, scores)),
         "controls": {
             "thumbnail": as_json(_estimates(control, _thumbnail_scores(parts, scores))),
@@ -194,16 +188,12 @@ def _uncertainty(conformal: Conformal | None, scores: Scores) -> Report:
 
 
 def external(_: Predictor, __: Sequence[Record], ___: Recipe, ____: Parts, scores: Scores) -> Report:
-    """P4: COVID-19 against normal in one hospital that took no part in anything, whole and by view."""
+    """Return figures of COVID-19 against normal in the external hospital, overall and by view."""
     covid, whole = _positive(scores), discrimination(scores)
     views = np.array([str(record.view) for record in scores.records])
     parts = {str(view): scores.where(views == view) for view in np.unique(views)}
-    alarm = f" An AUROC above {TOO_GOOD} on so hard a task is an alarm, not a win: look for a shortcut."
     return {
-        "title": "P4: the external hospital",
-        "says": "One hospital that no training and no choice has looked at, COVID-19 against normal. Few images: read "
-        "the interval. Most COVID-19 images are AP and most normal ones PA, so a model that tells views apart scores "
-        "here too: read it by view." + (alarm if whole["auroc"].value > TOO_GOOD else ""),
+        "says": SAYS[Protocol.EXTERNAL] + (ALARM if whole["auroc"].value > TOO_GOOD else ""),
         "metrics": as_json(whole),
         "confusion": _confusion(scores),
         "rows": [
@@ -215,11 +205,11 @@ def external(_: Predictor, __: Sequence[Record], ___: Recipe, ____: Parts, score
     }
 
 
-LOOK_COLUMNS = ("date", "model", "covidcxr", "images", "patients", "auroc", "low", "high")
+LOG_COLUMNS = ("date", "model", "covidcxr", "images", "patients", "auroc", "low", "high")
 
 
-def note_look(report: Report, path: Path) -> None:
-    """Append one line to the log of all looks at the external set, which must stay rare to stay worth anything."""
+def log_external(report: Report, path: Path) -> None:
+    """Append a line to the log of evaluations on the external set: each one makes the next worth less."""
     auroc = report["metrics"]["auroc"]
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     figures = (f"{auroc[key]:.4f}" for key in ("value", "low", "high"))
@@ -228,12 +218,16 @@ def note_look(report: Report, path: Path) -> None:
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         if new:
-            writer.writerow(LOOK_COLUMNS)
+            writer.writerow(LOG_COLUMNS)
         writer.writerow(row)
 
 
-Protocol = Callable[[Predictor, Sequence[Record], Recipe, Parts, Scores], Report]
-PROTOCOLS: dict[str, Protocol] = {"P1": classic, "P2": controls, "P4": external, "P5": three_classes}
+PROTOCOLS: dict[Protocol, Callable[[Predictor, Sequence[Record], Recipe, Parts, Scores], Report]] = {
+    Protocol.CLASSIC: classic,
+    Protocol.CONTROLS: controls,
+    Protocol.EXTERNAL: external,
+    Protocol.HELD_OUT: held_out,
+}
 
 
 def _expect_binary(predictor: Predictor, recipe: Recipe) -> None:

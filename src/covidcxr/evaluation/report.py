@@ -13,6 +13,31 @@ from covidcxr._templates import render_page
 from covidcxr.evaluation.metrics import CALIBRATION_BINS
 from covidcxr.evaluation.scoring import Scores
 from covidcxr.evaluation.uncertainty import surest_first
+from covidcxr.labels import Protocol
+
+TITLES = {
+    Protocol.CLASSIC: "Classic: the published recipe on its own test split",
+    Protocol.CONTROLS: "Controls: the same split without looking at a lung",
+    Protocol.UNSEEN_HOSPITALS: "Unseen hospitals: two origins left out of training",
+    Protocol.EXTERNAL: "External: one hospital that took no part in anything",
+    Protocol.HELD_OUT: "Held-out: other patients of the training collections",
+}
+SAYS = {
+    Protocol.CLASSIC: "COVID-19 images of adults from one collection against healthy children from another, the "
+    "comparison published many times with about 96 % accuracy. The figure can be reproduced and says nothing about "
+    "COVID-19: see the controls.",
+    Protocol.CONTROLS: "If an 8x8 thumbnail or the name of the collection separates the classes as well as the network "
+    "does, the accuracy of the classic recipe measures the collections, not the disease.",
+    Protocol.UNSEEN_HOSPITALS: "For every pair, COVID-19 images of one origin against normal images of another, scored "
+    "by a model trained without either origin, its patients and its near-duplicates. Expect this in a hospital that "
+    "the model has never seen.",
+    Protocol.EXTERNAL: "COVID-19 against normal in one hospital that was used neither for training nor for any choice. "
+    "There are few images: read the interval. Most COVID-19 images are AP and most normal ones PA, so a model that "
+    "recognises the view scores here too: read the rows by view.",
+    Protocol.HELD_OUT: "The same collections as in training, other patients. It says nothing about a new hospital. The "
+    "controls show how much the collections alone give away.",
+}
+"""What to know before reading the figures of a protocol."""
 
 COLOURS = {"normal": "#0072b2", "pneumonia": "#e69f00", "covid": "#d55e00"}
 """Distinct for colour-blind readers (Okabe and Ito 2008)."""

@@ -3,7 +3,7 @@
 A head fitted to the training images finds the small things that tell collections apart, for they predict the label
 best. The difference of class means, every collection counting the same, cannot: it has no freedom to. Two more
 differences are added to it that no collection can fake, since both sides come from the same: pneumonia against normal,
-and synthetic opacities against none. How much each counts was chosen by protocol P3 (docs/experiments.md).
+and synthetic opacities against none. Their weights were chosen by the protocol unseen-hospitals (docs/experiments.md).
 """
 
 from collections.abc import Sequence
