@@ -13,9 +13,12 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 ROOT = Path(__file__).parents[1]
-MARK = "<!-- figures:"
-PAGES = [page for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))) if MARK in page.read_text("utf-8")]
-BLOCK = re.compile(rf"({MARK} (?P<name>[\w-]+)(?: (?P<part>[\w-]+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+BLOCK = re.compile(
+    r"^(<!-- figures: (?P<name>[\w-]+)(?: (?P<part>[\w-]+))? -->\n).*?^(<!-- end -->)$", re.DOTALL | re.MULTILINE
+)
+PAGES = [
+    page for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))) if BLOCK.search(page.read_text("utf-8"))
+]
 
 Estimate = dict[str, float]
 """A value with ``low`` and ``high``, the ends of its interval; or a median with ``min`` and ``max``."""

@@ -18,7 +18,7 @@ def test_every_template_is_in_a_page_and_every_block_has_an_end():
     text = "".join(page.read_text("utf-8") for page in write_figures.PAGES)
     blocks = [found["name"] for found in write_figures.BLOCK.finditer(text)]
     assert set(blocks) == {name.removesuffix(".md.jinja") for name in write_figures.FIGURES.list_templates()}
-    assert len(blocks) == text.count("<!-- figures:") == text.count("<!-- end -->")
+    assert len(blocks) == text.count("\n<!-- figures: ") == text.count("\n<!-- end -->\n")
 
 
 def test_an_edited_figure_would_be_noticed():
