@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 1. The data: what is in the collections, and what had to go?
 #
-# A study stands on its pictures. Before any network: how many are there, of whom, from where, and what was left out?
+# A study is only as good as its images. Before any network: how many are there, of whom, from where, and what was left out?
 
 # %%
 from collections import Counter
@@ -17,12 +17,12 @@ from covidcxr.data.sources import SOURCES
 from covidcxr.images.decode import read_image
 
 records = manifest()
-print(len(records), "pictures of", len({record.patient_id for record in records}), "patients as published")
+print(len(records), "images of", len({record.patient_id for record in records}), "patients as published")
 
 # %% [markdown]
 # ## Which class comes from where?
 #
-# Rows are collections, columns classes. Look at the zeros: they are the reason for all that follows.
+# Rows are collections, columns are classes. Look at the zeros: they are the reason for everything that follows.
 
 # %%
 frame = pd.DataFrame([{"source": r.source, "label": str(r.label), "view": str(r.view), "age": r.age} for r in records])
@@ -33,17 +33,17 @@ display(frame.groupby("source")["age"].describe()[["count", "min", "50%", "max"]
 # %% [markdown]
 # ## What the filters dropped
 #
-# Nothing disappears silently: each picture that is not in the manifest has one reason.
+# Nothing disappears silently: every image that is not in the manifest has one reason.
 
 # %%
 rejects = read_rejects(MANIFEST.with_suffix(".rejects.csv"))
 counts = Counter((reject.source, str(reject.reason)) for reject in rejects)
 display(pd.Series(counts).unstack(fill_value=0))
-print("Findings of covid-chestxray that stand for none of the classes:")
+print("Findings of covid-chestxray that belong to none of the classes:")
 print(Counter(r.finding for r in rejects if r.source == "covid-chestxray" and r.reason == "finding").most_common(8))
 
 # %% [markdown]
-# A finding is translated word for word by a table; nothing is guessed from a part of a word.
+# A table translates each finding word for word; nothing is guessed from part of a word.
 
 # %%
 for finding, label in list(SOURCES["covid-chestxray"].findings.items())[:6]:
@@ -52,14 +52,14 @@ for finding, label in list(SOURCES["covid-chestxray"].findings.items())[:6]:
 # %% [markdown]
 # ## The same radiograph twice
 #
-# Collections copied each other, and papers were scraped more than once. Were one copy in training and the other in the
-# test, the model would be examined on what it has learned by heart.
+# Collections copied each other, and several scraped the same papers. With one copy in training and the other in the test,
+# the model would be tested on what it has memorised.
 
 # %%
 pairs = read_duplicates(MANIFEST.with_suffix(".duplicates.csv"))
 between = Counter(" and ".join(sorted({a.split("/")[0] for a in (pair.id_a, pair.id_b)})) for pair in pairs)
 display(pd.Series(between, name="pairs").sort_values(ascending=False).to_frame())
-assert any(" and " in name for name in between), "copies across collections were expected"
+assert any(" and " in name for name in between), "Expected copies across collections."
 
 # %%
 import matplotlib.pyplot as plt
@@ -74,19 +74,19 @@ for ax, name in zip(axes, (across.id_a, across.id_b), strict=True):
 plt.show()
 
 # %% [markdown]
-# Pictures that share a patient or are near-duplicates form a group, and no split divides a group.
+# Images that share a patient or are near-duplicates form a group, and no split divides a group.
 
 # %%
 splits: dict[str, set[str]] = {}
 for record in records:
     splits.setdefault(record.group, set()).add(str(record.split))
 assert all(len(parts) == 1 for parts in splits.values())
-print(len(splits), "groups; the largest holds", Counter(r.group for r in records).most_common(1)[0][1], "pictures")
+print(len(splits), "groups; the largest holds", Counter(r.group for r in records).most_common(1)[0][1], "images")
 
 # %% [markdown]
 # ## Look at them
 #
-# A contact sheet of each collection. Ten minutes here teach more than a week of training.
+# A contact sheet of every collection. Ten minutes here teach more than a week of training.
 
 # %%
 for source in sorted({record.source for record in records}):
@@ -96,6 +96,6 @@ for source in sorted({record.source for record in records}):
 # %% [markdown]
 # ## Questions
 #
-# 1. Which two collections could you tell apart from across the room? By what?
-# 2. If a model is trained on COVID-19 from one collection and normal from another, what could it learn instead of disease?
-# 3. Whose pictures are missing altogether? What does that mean for a hospital near you?
+# 1. Which two collections could you tell apart from across the room, and how?
+# 2. A model is trained on COVID-19 from one collection and normal from another. What could it learn instead of disease?
+# 3. Whose images are missing altogether? What does that mean for a hospital near you?

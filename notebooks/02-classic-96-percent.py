@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 2. The classic 96 %
 #
-# In spring 2020 a recipe went around the world: take the COVID-19 pictures of one collection and as many healthy ones of
-# another, train a small network for ten epochs, report 96 % accuracy. Here it is, on pictures of 96 instead of 224 pixels
-# a side so that it is done in a minute or two; `covidcxr train --recipe classic` is the whole. Is the figure real?
+# In spring 2020 a recipe went around the world: take the COVID-19 images of one collection and as many healthy ones of
+# another, train a small network for ten epochs, report 96 % accuracy. Here it is, on images of 96 x 96 instead of 224 x 224
+# pixels so that it takes a minute or two; `covidcxr train classic` runs all of it. Is the number real?
 
 # %%
 from collections import Counter
@@ -27,9 +27,9 @@ records = manifest()
 print(CLASSIC)
 
 # %% [markdown]
-# ## Who takes part
+# ## Who is in it
 #
-# Four fifths of the patients train, one fifth tests. Nobody is in both.
+# Four fifths of the patients are for training, one fifth for testing. Nobody is in both.
 
 # %%
 parts = split_parts(records, parse_recipe(CLASSIC, "classic"))
@@ -39,8 +39,8 @@ for name, part in (("training", parts.train), ("test", parts.test)):
 # %% [markdown]
 # ## Train, and export to one file
 #
-# Stopped half-way? The same cell goes on where it was. Every figure below is measured on the exported file: what is
-# measured is what would be shipped.
+# If this cell is stopped, it resumes where it was. Every number below is measured on the exported file: what is measured is
+# what would be shipped.
 
 # %%
 run, model = WORK / "classic", WORK / "classic.onnx"
@@ -52,7 +52,7 @@ display(Image(run / "curves.png"))
 # %% [markdown]
 # ## The result
 #
-# With an interval over patients: draw as many patients again and again, with replacement, and see how the figure varies.
+# With an interval over patients: draw as many patients with replacement, many times, and see how the number varies.
 
 # %%
 scores = score(Predictor.load(model), parts.test)
@@ -70,7 +70,7 @@ measured = estimate(
     seed=0,
 )
 display(pd.DataFrame({"published": PUBLISHED, "here": {name: str(value) for name, value in measured.items()}}))
-assert measured["accuracy"].value > 0.85, "the classic recipe was expected to reproduce"
+assert measured["accuracy"].value > 0.85, "Expected the classic recipe to reproduce."
 
 # %%
 for name in ("confusion", "roc"):
@@ -81,6 +81,6 @@ for name in ("confusion", "roc"):
 #
 # ## Questions
 #
-# 1. List everything in which the two groups of people differ beside the disease. Use notebook 1.
+# 1. List everything in which the two groups of people differ apart from the disease. Use notebook 1.
 # 2. The test patients were never seen in training. Why does that not help?
-# 3. What would you need to see before you believed in the 96 %? Write it down before you open notebook 3.
+# 3. What would you need to see before you believed the 96 %? Write it down before you open notebook 3.

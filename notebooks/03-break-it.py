@@ -1,12 +1,13 @@
 # %% [markdown]
 # # 3. Break it
 #
-# Four steps, each of which asks: can the figure be had without looking at a lung? At the end nothing of it is left.
+# Four steps, each with the same question: can a model reach this number without looking at a lung? At the end nothing is
+# left of it.
 
 # %%
 import matplotlib.pyplot as plt
 import numpy as np
-from common import CLASSIC, WORK, manifest
+from common import CLASSIC, classic_model, manifest
 from IPython.display import Image, Markdown, display
 
 from covidcxr.audit.context import make_context, stratified
@@ -20,21 +21,16 @@ from covidcxr.evaluation.scoring import score
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.recipes.recipe import parse_recipe
 from covidcxr.recipes.selection import split_parts
-from covidcxr.training.export import export
-from covidcxr.training.fit import train
 
 records = manifest()
 parts = split_parts(records, parse_recipe(CLASSIC, "classic"))
-run, model = WORK / "classic", WORK / "classic.onnx"
-train(records, CLASSIC, run)  # done already if notebook 2 was run
-if not model.exists():
-    export(run, model)
+model = classic_model(records)
 predictor = Predictor.load(model)
 scores = score(predictor, parts.test)
 
 
 def accuracy(y_score):
-    """Return the accuracy on the test pictures with its interval over patients."""
+    """Return the accuracy on the test images with its interval over patients."""
     return estimate({"a": metrics.accuracy}, scores.y_true, y_score, scores.groups, seed=0)["a"]
 
 
@@ -44,7 +40,7 @@ print("the classic network:", steps["the classic network"])
 # %% [markdown]
 # ## Step 1: eight by eight pixels
 #
-# A thumbnail on which nobody can see a lung, and the simplest classifier there is.
+# A thumbnail too small to show a lung, and the simplest classifier there is.
 
 # %%
 small = thumbnails(parts.train)
@@ -66,7 +62,7 @@ plt.show()
 # %% [markdown]
 # ## Step 2: paint over the lungs
 #
-# The organ that the disease is in, gone. A model that looks at disease must now guess (AUROC 0.50).
+# The organ with the disease is gone. A model that looks at disease can only guess (AUROC 0.50).
 
 # %%
 result = lungs_erased(make_context(load_subject(model), records))
@@ -76,8 +72,8 @@ display(Markdown(f"**{result.finding.verdict}**: {result.finding.says}"))
 # %% [markdown]
 # ## Step 3: children against adults
 #
-# The healthy of the classic recipe are one to five years old, the ill are adults. What does the network say of healthy
-# *adults*, of another hospital (NIH)? If it knew disease, it would call them healthy.
+# In the classic recipe the healthy are one to five years old and the ill are adults. What does the network say about healthy
+# *adults* of another hospital (NIH)? If it recognised disease, it would call them healthy.
 
 # %%
 nih = [r for r in records if r.origin == "nih" and r.label == "normal" and (r.age is None or r.age >= GROWN_UP)]
@@ -89,8 +85,8 @@ print("healthy adults called COVID-19:", false_alarms)
 # %% [markdown]
 # ## Step 4: another hospital
 #
-# Now a test in which both sides are adults: COVID-19 from the classic test, normal from NIH. The same network, the same
-# pictures of the ill, other healthy people.
+# Now a test with adults on both sides: COVID-19 from the classic test, normal from NIH. The same network, the same images of
+# the ill, other healthy people.
 
 # %%
 ill = scores.y_true == scores.labels.index("covid")
@@ -101,7 +97,7 @@ covid = scores.labels.index("covid")
 
 
 def balanced(y_true, y_score, weight):
-    """Mean of sensitivity and specificity: 0.5 is guessing, whatever the shares of the classes."""
+    """Mean of sensitivity and specificity: 0.5 is guessing, whatever the class proportions."""
     measures = (metrics.sensitivity(covid), metrics.specificity(covid))
     return float(np.mean([measure(y_true, y_score, weight) for measure in measures]))
 
@@ -121,13 +117,13 @@ ax.invert_yaxis()
 ax.set(xlim=(0, 1.02), xlabel="accuracy (last: balanced) with 95 % interval; dotted: guessing")
 plt.show()
 assert steps["a thumbnail of 8 x 8 pixels"].value > 0.85
-assert left["balanced accuracy"].value < 0.75, "the classic network was expected to fail on healthy adults"
+assert left["balanced accuracy"].value < 0.75, "Expected the classic network to fail on healthy adults."
 
 # %% [markdown]
-# Nothing was wrong with the network, the split or the arithmetic. What was wrong was the question that the data asked.
+# Nothing was wrong with the network, the split or the arithmetic. The data asked the wrong question.
 #
 # ## Questions
 #
-# 1. In which step would a reviewer who reads only the paper have noticed? What should a paper have to report?
-# 2. Would more pictures of the same two collections help? A deeper network? Augmentation?
+# 1. Which step could a reviewer have seen coming from the paper alone? What should a paper have to report?
+# 2. Would more images from the same two collections help? A deeper network? Augmentation?
 # 3. The thumbnail is a control. What would be a control in your own field?

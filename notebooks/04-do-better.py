@@ -1,9 +1,10 @@
 # %% [markdown]
 # # 4. Do better
 #
-# The honest question: COVID-19 of one origin against normal of another, by a model that has seen neither, their patients
-# or near-duplicates (protocol unseen-hospitals), for each of six pairs of origins. Features come from a network trained on ImageNet and
-# stay frozen; only where they are averaged and what is fitted on top changes. So this takes minutes instead of hours.
+# The honest question: can a model tell COVID-19 of one origin from normal of another if it has seen neither origin, nor their
+# patients or near-duplicates? This is the protocol `unseen-hospitals`, for each of six pairs of origins. Features come from a
+# frozen network trained on ImageNet; only where they are averaged and what is fitted on top of them changes, so this takes
+# minutes instead of hours.
 
 # %%
 import random
@@ -34,9 +35,9 @@ from covidcxr.training.networks import build
 from covidcxr.training.robust_features import opaque_images
 
 PER_CELL = 300
-"""Pictures of one origin and class at most, so that no collection outweighs the others and the cells end soon."""
+"""Most images of one origin and class, so that no collection outweighs the others and the cells finish soon."""
 LEAST = 50
-"""Pictures that an origin must have for its mean to count as much as another's."""
+"""Fewest images of an origin whose mean counts as much as another's."""
 
 cells = defaultdict(list)
 for record in sorted(manifest(), key=lambda record: record.id):
@@ -49,7 +50,7 @@ origins = np.array([record.origin for record in chosen])
 print(dict(Counter((record.origin, str(record.label)) for record in chosen)))
 
 # %% [markdown]
-# Each pair has its own training pictures: all but those of its two origins and whatever is nearly one of its test pictures.
+# Each pair has its own training images: all except those of its two origins and near-duplicates of its test images.
 
 # %%
 place = {record.id: index for index, record in enumerate(chosen)}
@@ -65,9 +66,9 @@ results, by_pair = {}, {}
 
 
 def judge(name, fit, features):
-    """Fit once for every pair, and note the AUROC on the pair that was left out.
+    """Fit once for every pair and store the AUROC on the pair that was left out.
 
-    ``fit`` takes features and the rows to train on, and returns what gives a score to features.
+    ``fit`` takes features and the rows to train on, and returns a function that scores features.
     """
     scored = {}
     for pair, (train, test) in folds.items():
@@ -81,7 +82,7 @@ def judge(name, fit, features):
 
 
 def regression(features, train):
-    """Logistic regression, strongly held back, every class counting the same."""
+    """Logistic regression, strongly regularised, classes weighted equally."""
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.003, class_weight="balanced", max_iter=1000))
     return model.fit(features[train], y_true[train]).decision_function
 
@@ -89,7 +90,7 @@ def regression(features, train):
 # %% [markdown]
 # ## The control first
 #
-# What does a thumbnail reach? This is what all the rest must beat.
+# What does a thumbnail achieve? Everything else must beat this.
 
 
 # %%
@@ -101,12 +102,12 @@ def on_thumbnails(features, train):
 judge("control: thumbnail", on_thumbnails, thumbnails(chosen))
 
 # %% [markdown]
-# Below 0.5 is worse than guessing: what tells the collections apart in training points the wrong way in the test.
+# Below 0.5 is worse than guessing: what separates the collections in training points the wrong way in the test.
 #
-# ## Transfer learning, the whole picture
+# ## Transfer learning, the whole image
 #
-# EfficientNet-Lite0 has learned from a million photographs what edges and textures are. Its last features, averaged over
-# the picture, and a logistic regression.
+# EfficientNet-Lite0 has learned edges and textures from a million photographs. We average its last features over the image
+# and fit a logistic regression.
 
 # %%
 plain = Preprocessing(size=224, crop=1.0, equalize=False)
@@ -120,13 +121,13 @@ def features_of(architecture, images):
     return np.concatenate([pooled.predict_on_batch(images[i : i + 32]) for i in range(0, len(images), 32)])
 
 
-judge("whole picture", regression, features_of("efficientnet_lite0", load_images(chosen, plain)))
+judge("whole image", regression, features_of("efficientnet_lite0", load_images(chosen, plain)))
 
 # %% [markdown]
-# ## Less of what gives the collection away
+# ## Less of what reveals the collection
 #
-# Borders hold markers, so a tenth of each side goes. Sharpness and grey scale tell scanners apart, so pictures are blurred
-# a little and their histograms equalised.
+# Borders hold markers, so a tenth of each side is cut. Sharpness and grey scale reveal the scanner, so images are blurred a
+# little and their histograms equalised.
 
 # %%
 prepared = load_images(chosen, careful)
@@ -136,13 +137,13 @@ judge("border cut, blurred, equalised", regression, whole)
 # %% [markdown]
 # ## Fit less
 #
-# A regression uses every small thing that tells the training collections apart. The plain difference of the two class
-# means cannot: it has no freedom to. Each origin counts the same.
+# A regression uses every small thing that separates the training collections. The plain difference of the two class means
+# cannot, because it has nothing to fit. Every origin counts the same.
 
 
 # %%
 def class_mean(values, train, label):
-    """Return the mean of a class, every origin with enough pictures counting the same."""
+    """Return the mean of a class; every origin with enough images counts the same."""
     rows = np.array(train)
     of = {origin: rows[(origins[rows] == origin) & (y_true[rows] == label)] for origin in np.unique(origins)}
     return np.mean([values[found].mean(axis=0) for found in of.values() if len(found) >= LEAST], axis=0)
@@ -161,8 +162,8 @@ judge("the same, difference of means", difference_of_means, whole)
 # %% [markdown]
 # ## Only the lungs, in two ways
 #
-# A small network finds the lungs. One can cut the picture to the box around them before looking, or look at everything and
-# average only over the lungs afterwards. Which is better?
+# A small network finds the lungs. We can crop the image to the box around them first, or look at everything and average only
+# over the lungs afterwards. Which is better?
 
 # %%
 segmenter = LungSegmenter.load()
@@ -184,7 +185,7 @@ plt.show()
 
 # %%
 def cropped(record):
-    """Cut a picture to the box around its lungs, then prepare it as before but for the border."""
+    """Crop an image to the box around its lungs, then prepare it as before without cutting the border."""
     grey = read_image(record.path)
     left, top, right, bottom = box(segmenter.masks([grey])[0], 0.05)
     height, width = grey.shape
@@ -193,16 +194,16 @@ def cropped(record):
 
 
 in_the_box = features_of("efficientnet_lite0", np.stack([cropped(record) for record in chosen])[..., np.newaxis])
-judge("cut to the lungs", difference_of_means, in_the_box)
+judge("cropped to the lungs", difference_of_means, in_the_box)
 over_lungs = features_of("lung_pooled", prepared)
-judge("all seen, averaged over the lungs", difference_of_means, over_lungs)
+judge("whole image, averaged over the lungs", difference_of_means, over_lungs)
 
 # %% [markdown]
 # ## A difference that no collection can fake
 #
-# All so far compares COVID-19 of some collections with normal of others. A picture with opacities painted into its lungs,
-# against the same picture without, differs in nothing else: not in the scanner, the patient or the collection. How that
-# moves the features is added to the direction, ten times, as in the shipped recipe.
+# So far we compared COVID-19 of some collections with normal of others. An image with opacities painted into its lungs and the
+# same image without them differ in nothing else: not in the scanner, the patient or the collection. We add ten times the
+# change that this makes in the features to the direction, as the shipped recipe does.
 
 # %%
 healthy = int(np.argmin(y_true))
@@ -220,7 +221,7 @@ opaque = features_of("lung_pooled", opaque_images(chosen, careful, seed=0))
 
 
 def means_and_opacities(features, train):
-    """The difference of means, and ten times what opacities do to pictures."""
+    """The difference of means plus ten times the effect of opacities."""
     scaler = StandardScaler().fit(features[train])
     scaled, effect = scaler.transform(features), scaler.transform(opaque) - scaler.transform(features)
     direction = class_mean(scaled, train, 1) - class_mean(scaled, train, 0)
@@ -231,9 +232,9 @@ def means_and_opacities(features, train):
 judge("and the effect of painted opacities", means_and_opacities, over_lungs)
 
 # %% [markdown]
-# ## All of it
+# ## All steps
 #
-# Bars are means over the pairs with their 95 % intervals over patients, points the six pairs.
+# Bars are means over the pairs with their 95 % intervals over patients; points are the six pairs.
 
 # %%
 figure, ax = plt.subplots(figsize=(7, 3.4))
@@ -252,10 +253,10 @@ best = max(found["mean_auroc"].value for name, found in results.items() if name 
 assert best > results["control: thumbnail"]["mean_auroc"].high
 
 # %% [markdown]
-# The shipped recipe goes on from here: [experiments](../experiments.md) has all that was tried, on all pictures.
+# The shipped recipe continues from here: [experiments](../experiments.md) shows everything that was tried, on all images.
 #
 # ## Questions
 #
-# 1. Which of these differences are larger than their intervals? Take one pair alone: which steps would you have kept?
-# 2. You now know what works on these pairs. May you still report their AUROC as that of a hospital never seen?
-# 3. Why could fitting more make the test on the *known* collections better and this one worse?
+# 1. Which of these differences are larger than their intervals? With one pair alone, which steps would you have kept?
+# 2. You now know what works on these pairs. Can you still report their AUROC as that of a hospital never seen?
+# 3. Why could fitting more make the test on *known* collections better and this one worse?

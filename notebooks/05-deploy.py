@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 5. Deploy
 #
-# A model is used long after its training. The best-known web demonstration of the classic recipe trained on grey values of
+# A model is used long after its training. The best-known web demonstration of the classic recipe was trained on grey values
 # 0..1 and served 0..255: it ran, and every answer was wrong. How can that be made impossible?
 
 # %%
@@ -9,7 +9,7 @@ import io
 import json
 
 import numpy as np
-from common import CLASSIC, WORK, manifest
+from common import WORK, classic_model, manifest
 from IPython.display import display
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
@@ -19,22 +19,17 @@ from covidcxr.dicom.results.report import results
 from covidcxr.images.decode import decode_image, read_image
 from covidcxr.prediction.heatmap import overlay
 from covidcxr.prediction.predictor import Predictor
-from covidcxr.training.export import export
-from covidcxr.training.fit import load_run, train
+from covidcxr.training.fit import load_run
 from covidcxr.web.app import create_app
 from covidcxr.web.jobs import LocalEngine
 
 records = manifest()
-run, model = WORK / "classic", WORK / "classic.onnx"
-train(records, CLASSIC, run)  # done already if notebook 2 was run
-if not model.exists():
-    export(run, model)
+model = classic_model(records)
 
 # %% [markdown]
 # ## Export: one file, the whole contract
 #
-# Labels, preprocessing, recipe and the hash of the training data travel inside. The file takes grey bytes; nobody scales
-# anything.
+# It carries labels, preprocessing, recipe and the hash of the training data. It takes grey bytes; nobody scales anything.
 
 # %%
 predictor = Predictor.load(model)
@@ -42,12 +37,12 @@ artifact = predictor.artifact
 print(artifact.labels, artifact.preprocessing, artifact.data_hash[:12], artifact.intended_use, sep="\n")
 
 # %% [markdown]
-# Does the file say what Keras said? The same picture, both ways.
+# Does the file give the same answer as Keras? The same image, both ways.
 
 # %%
 record = next(r for r in records if r.split is Split.TEST and r.source == "covid-chestxray" and r.label == "covid")
 grey = read_image(record.path)
-network, recipe = load_run(run)
+network, recipe = load_run(WORK / "classic")
 keras_says = float(network.predict_on_batch(recipe.preprocessing(grey)[np.newaxis, ..., np.newaxis])[0, 0])
 file_says = predictor.predict(grey).probabilities[artifact.labels[1]]
 print(f"Keras {keras_says:.6f}, file {file_says:.6f}")
@@ -56,7 +51,8 @@ assert abs(keras_says - file_says) < 1e-5
 # %% [markdown]
 # ## The shipped model
 #
-# From here on the model that comes with the package: three classes, a map, intervals, flags, and the audit's verdict.
+# From here on we use the model that comes with the package: three classes, a map, intervals, flags and the verdict of its
+# audit.
 
 # %%
 shipped = Predictor.load()
@@ -66,10 +62,9 @@ if prediction.activation_map:
     display(overlay(grey, prediction.activation_map, max_side=400))
 
 # %% [markdown]
-# ## The interface
+# ## The API
 #
-# The server without a network in between; `covidcxr serve` puts the same application on a port, and the model into a
-# process of its own.
+# The web application without a network in between; `covidcxr serve` puts the same application on a port.
 
 # %%
 client = create_app(LocalEngine(shipped)).test_client()
@@ -79,18 +74,18 @@ answer = response.get_json()
 print(response.status_code, list(answer[0]))
 
 # %% [markdown]
-# The page, the command line and Python must agree to the last digit, for all call the same function.
+# The page, the command line and Python agree to the last digit, because all of them call the same function.
 
 # %%
 assert answer[0]["probabilities"] == prediction.to_dict("x")["probabilities"]
-broken = client.post("/api/v1/predictions", data={"file": (io.BytesIO(b"not a picture"), "x.png")})
+broken = client.post("/api/v1/predictions", data={"file": (io.BytesIO(b"not an image"), "x.png")})
 print("a broken file:", broken.status_code, broken.get_json())
 
 # %% [markdown]
 # ## DICOM
 #
-# Hospitals speak DICOM. The picture as a modality would send it, with an invented name, and the answer as standard objects
-# in the same study: a structured report, a picture of the map, a presentation state.
+# Hospitals speak DICOM. Here is the image as a modality would send it, with an invented name, and the answer as standard
+# objects in the same study: a structured report, an image of the map, a presentation state.
 
 # %%
 ds = Dataset()
@@ -111,7 +106,7 @@ buffer = io.BytesIO()
 ds.save_as(buffer, enforce_file_format=True)
 
 received = decode_image(buffer.getvalue(), "image.dcm")
-assert np.array_equal(received, grey), "the same pixels come out of both files"
+assert np.array_equal(received, grey), "Expected the same pixels from both files."
 for made in results(ds, prediction, grey):
     print(f"{made.Modality:3} {made.SOPClassUID.name:45} {made.SeriesDescription}")
     assert made.StudyInstanceUID == ds.StudyInstanceUID
@@ -119,6 +114,6 @@ for made in results(ds, prediction, grey):
 # %% [markdown]
 # ## Questions
 #
-# 1. Which mistakes of deployment does a contract inside the file prevent? Which not?
-# 2. The results name the study's patient. Where may they be sent, where not, and who decides?
-# 3. What would you watch in the first month, if you had to notice that the model no longer fits the pictures it gets?
+# 1. Which deployment mistakes does a contract inside the file prevent? Which does it not prevent?
+# 2. The results name the study's patient. Where may they be sent, and who decides?
+# 3. What would you monitor in the first month to notice that the model no longer fits the images it gets?

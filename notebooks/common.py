@@ -12,14 +12,14 @@ from covidcxr.recipes.recipe import recipe_text
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("COVIDCXR_DATA", HERE.parents[1] / "shared" / "data")).resolve()
 WORK = Path(os.environ.get("COVIDCXR_WORK", HERE / "work")).resolve()
-"""For everything that the notebooks make; may be deleted at any time."""
+"""Folder for everything that the notebooks make; may be deleted at any time."""
 MANIFEST = WORK / "manifest.csv"
 CLASSIC = recipe_text("classic").replace("size = 224", "size = 96")
-"""The classic recipe on pictures of 96 pixels a side instead of 224, which takes a fifth of the time."""
+"""The classic recipe on images of 96 x 96 instead of 224 x 224 pixels, which takes a fifth of the time."""
 
 
 def internal_root() -> Path:
-    """Return a folder with links to every collection but the external one, so that nothing can look at that."""
+    """Return a folder with links to every collection but the external one, so that nothing can read that one."""
     root = WORK / "collections"
     root.mkdir(parents=True, exist_ok=True)
     for source in find_collections(DATA):
@@ -30,10 +30,22 @@ def internal_root() -> Path:
 
 
 def manifest() -> list[Record]:
-    """Return all usable pictures; the first call reads every picture once, which takes minutes."""
+    """Return all usable images; the first call reads every image once, which takes minutes."""
     if not MANIFEST.exists():
         made = build(internal_root(), views=FRONTAL_VIEWS, seed=0)
         write_rejects(made.rejects, MANIFEST.with_suffix(".rejects.csv"))
         write_duplicates(made.duplicates, MANIFEST.with_suffix(".duplicates.csv"))
         write_manifest(made.records, MANIFEST)
     return read_manifest(MANIFEST)
+
+
+def classic_model(records: list[Record]) -> Path:
+    """Return the exported classic network, trained on the first call; a stopped training resumes."""
+    from covidcxr.training.export import export
+    from covidcxr.training.fit import train
+
+    model = WORK / "classic.onnx"
+    if not model.exists():
+        train(records, CLASSIC, WORK / "classic")
+        export(WORK / "classic", model)
+    return model
