@@ -1,4 +1,4 @@
-"""Sphinx: the site from docs/, the docstrings and the notebooks; see docs/contributing.md for the command."""
+"""Configuration of Sphinx: the site from docs/, the docstrings and the notebooks (``make site``)."""
 
 import os
 import sys
@@ -26,22 +26,22 @@ extensions = [
 exclude_patterns = ["_build", "results"]
 suppress_warnings = ["config.cache", "ref.python"]  # two classes may have one name, such as Limits
 
-# Pages: headings get the anchors that GitHub gives them, so that a link works in both places.
+# Pages: headings get the same anchors as on GitHub, so that a link works in both places.
 myst_heading_anchors = 4
 myst_enable_extensions = ["colon_fence", "html_image"]
 
-# Notebooks: text and code only, unless COVIDCXR_DOCS_NOTEBOOKS=force asks for their output, which needs the data.
+# Notebooks: text and code only; COVIDCXR_DOCS_NOTEBOOKS=force adds their output, which needs the data.
 NOTEBOOKS = DOCS.parent / "notebooks"
 nb_execution_mode = os.environ.get("COVIDCXR_DOCS_NOTEBOOKS", "off")
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 nb_output_stderr = "remove"  # progress bars
 notebooks(NOTEBOOKS, DOCS / "notebooks")
-os.environ["PYTHONPATH"] = os.pathsep.join(  # kernels start beside the Jupyter files: what these import lies here
+os.environ["PYTHONPATH"] = os.pathsep.join(  # kernels start beside the Jupyter files, away from common.py
     filter(None, [str(NOTEBOOKS), os.environ.get("PYTHONPATH")])
 )
 
-# Reference: the command line from its help, and one page a module, from the docstrings.
+# Reference: the command line from its help, and one page per module from the docstrings.
 commands(DOCS / "commands.md")
 apidoc_modules = [
     {
@@ -57,10 +57,10 @@ autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_attr_annotations = False  # the signature has the types
-napoleon_use_ivar = True  # fields of dataclasses stand once, in the text of their class
+napoleon_use_ivar = True  # lists fields of dataclasses once, in the text of their class
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-# The page: no font, script or picture from another host, so the site can be read offline.
+# Theme: no font, script or image from another host, so that the site can be read offline.
 html_theme = "furo"
 html_title = "covidcxr"
 html_static_path = ["static"]
@@ -71,5 +71,5 @@ html_theme_options = {"sidebar_hide_name": False}
 
 
 def setup(app: Sphinx) -> None:
-    """Called by Sphinx."""
+    """Connect the handlers of events."""
     app.connect("source-read", without_folder_links)

@@ -1,4 +1,4 @@
-"""What the site is made of beside its pages."""
+"""Parts of the site that are generated: notebooks and the command line page."""
 
 import re
 from collections.abc import Iterator
@@ -12,21 +12,21 @@ from covidcxr.cli import cli
 
 COMMANDS = """# Command line
 
-What `--help` says of every command.
+The output of `--help` for every command.
 
 """
 FOLDER_LINK = re.compile(r"\[([^\]]+)\]\((\.\./[^)#]+)\)")
 
 
 def notebooks(source: Path, out: Path) -> list[Path]:
-    """Write the notebooks, which are kept as Python scripts with cells, as Jupyter files for Sphinx.
+    """Convert the notebooks, which are Python scripts with cells, to Jupyter files for Sphinx.
 
     Args:
-        source: Folder of the scripts; a name that starts with a digit is a notebook, any other a helper.
-        out: Folder for the Jupyter files, made anew.
+        source: Folder of the scripts; notebooks are those whose name starts with a digit.
+        out: Folder for the Jupyter files; emptied first.
 
     Returns:
-        The files, in their order.
+        The files, sorted by name.
     """
     out.mkdir(exist_ok=True)
     for old in out.iterdir():
@@ -41,7 +41,7 @@ def notebooks(source: Path, out: Path) -> list[Path]:
 
 
 def commands(out: Path) -> None:
-    """Write a page with the help of every command, a heading each."""
+    """Write a page with the help of every command, each under a heading."""
     out.write_text(COMMANDS + "\n".join(_help(cli, click.Context(cli, info_name="covidcxr"))), "utf-8")
 
 
@@ -56,11 +56,11 @@ def _help(command: click.Command, context: click.Context) -> Iterator[str]:
 
 
 def without_folder_links(app: Any, _: str, source: list[str]) -> None:  # noqa: ANN401 - of Sphinx
-    """Make plain text of links to folders of the repository, which a site of pages cannot show.
+    """Turn links to folders of the repository, which the site cannot show, into plain text.
 
     Args:
-        app: Sphinx.
-        source: The text of the page, changed in place.
+        app: Application of Sphinx.
+        source: Text of the page, changed in place.
     """
 
     def plain(link: re.Match[str]) -> str:

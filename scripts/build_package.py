@@ -1,7 +1,6 @@
-"""Wheel and source archive in a folder, byte for byte the same for the same commit and ``SOURCE_DATE_EPOCH``.
+"""Build the wheel and the source archive, byte for byte the same for one commit and ``SOURCE_DATE_EPOCH``.
 
-``python -m build`` makes a wheel that is reproducible and a source archive that is not: it holds the time at which it
-was made. That one is packed anew.
+``python -m build`` makes a reproducible wheel, but a source archive with the time of the build, which is repacked here.
 """
 
 import argparse
@@ -14,7 +13,7 @@ import tarfile
 from pathlib import Path
 
 EARLIEST = 315532800
-"""1980-01-01, the first day that a zip file, hence a wheel, can name; seconds since 1970."""
+"""Seconds from 1970 to 1980-01-01, the earliest date in a zip file, hence in a wheel."""
 
 
 def build(source: Path, out: Path, epoch: int) -> list[Path]:
@@ -22,8 +21,8 @@ def build(source: Path, out: Path, epoch: int) -> list[Path]:
 
     Args:
         source: Root of the repository.
-        out: Folder for them.
-        epoch: Time that all files get, in seconds since 1970, at least EARLIEST.
+        out: Folder for the archives.
+        epoch: Time of all files, in seconds since 1970, at least EARLIEST.
 
     Returns:
         The wheel and the source archive.
@@ -36,7 +35,7 @@ def build(source: Path, out: Path, epoch: int) -> list[Path]:
 
 
 def repacked(archive: bytes, epoch: int) -> bytes:
-    """Return a ``.tar.gz`` with the same files, sorted, of one time, of nobody, and readable by all."""
+    """Return a ``.tar.gz`` with the same files, sorted, with one time, no owner and readable by all."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=io.BytesIO(archive)) as old, tarfile.open(fileobj=packed, mode="w") as new:
         for member in sorted(old.getmembers(), key=lambda member: member.name):
@@ -50,7 +49,7 @@ def repacked(archive: bytes, epoch: int) -> bytes:
 def main() -> None:
     """Build into ``dist/`` or the folder given."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("dist"), help="folder for the archives, made if missing")
+    parser.add_argument("--out", type=Path, default=Path("dist"), help="folder for the archives, created if missing")
     arguments = parser.parse_args()
     epoch = max(EARLIEST, int(os.environ.get("SOURCE_DATE_EPOCH", EARLIEST)))
     for path in build(Path(__file__).parents[1], arguments.out, epoch):

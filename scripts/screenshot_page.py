@@ -1,7 +1,7 @@
-"""Draw docs/images/page.png: the page with a prediction for a synthetic radiograph.
+"""Save docs/images/page.png: the page with a prediction for a synthetic radiograph.
 
-Needs the extras ``web`` and ``dev``, Chromium on the path (Debian package chromium) and, for the same letters as in the
-committed picture, the typeface Inter (Debian package fonts-inter).
+Needs the extras ``web`` and ``dev``, Chromium (Debian package chromium) and, for the same letters as in the committed
+image, the font Inter (Debian package fonts-inter).
 """
 
 import io
@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import click
 import numpy as np
 from PIL import Image
 from playwright.sync_api import expect, sync_playwright
@@ -30,13 +29,13 @@ OPACITIES = (
     Opacity(x=0.79, y=0.52, radius=0.08, strength=0.3),
     Opacity(x=0.74, y=0.64, radius=0.06, strength=0.2),
 )
-"""Patches at the sides and bases of both lungs, where COVID-19 pneumonia often shows."""
+"""Patches at the periphery and bases of both lungs, where COVID-19 pneumonia often shows."""
 BROWSER = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--force-color-profile=srgb")
 
 
 @contextmanager
 def serving(predictor: Predictor) -> Iterator[str]:
-    """Serve the page on a free port of this machine; yields its address."""
+    """Serve the page on a free port of this machine and yield its address."""
     server = make_server("127.0.0.1", 0, create_app(LocalEngine(predictor)), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -48,44 +47,27 @@ def serving(predictor: Predictor) -> Iterator[str]:
 
 
 def synthetic_radiograph() -> bytes:
-    """Return a PNG of a drawn radiograph with opacities."""
+    """Return a PNG of a synthetic radiograph with opacities."""
     grey = radiograph(np.random.default_rng(7), size=(1152, 1024), opacities=OPACITIES)
     file = io.BytesIO()
     Image.fromarray(grey).save(file, "PNG")
     return file.getvalue()
 
 
-def photograph(address: str, out: Path, width: int, height: int, scheme: str) -> None:
-    """Upload the radiograph in Chromium and save what the window shows."""
+def photograph(address: str) -> None:
+    """Upload the radiograph in Chromium and save the window as OUT."""
     upload = {"name": "synthetic-radiograph.png", "mimeType": "image/png", "buffer": synthetic_radiograph()}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=BROWSER)
-        page = browser.new_page(
-            viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
-        )
+        page = browser.new_page(viewport={"width": 1280, "height": 1100}, color_scheme="light", reduced_motion="reduce")
         page.goto(address)
         page.set_input_files("#files", upload)
         expect(page.locator("#count")).to_have_text("1 file done")
-        page.screenshot(path=out)
+        page.screenshot(path=OUT)
         browser.close()
 
 
-@click.command()
-@click.option(
-    "--model", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="[default: the shipped one]"
-)
-@click.option("--out", default=OUT, type=click.Path(dir_okay=False, path_type=Path), help="PNG to write.")
-@click.option("--width", default=1280, show_default=True)
-@click.option("--height", default=1100, show_default=True)
-@click.option("--scheme", default="light", show_default=True, type=click.Choice(["light", "dark"]))
-def main(model: Path | None, out: Path, width: int, height: int, scheme: str) -> None:
-    """Draw the page with a prediction for a synthetic radiograph."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with serving(Predictor.load(model)) as address:
-        photograph(address, out, width, height, scheme)
-    click.echo(f"{out}: {out.stat().st_size} bytes")
-
-
 if __name__ == "__main__":
-    main()
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with serving(Predictor.load()) as started:
+        photograph(started)
