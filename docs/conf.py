@@ -5,7 +5,9 @@ import sys
 from importlib.metadata import version as installed
 from pathlib import Path
 
+from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
+from sphinx.highlighting import lexers
 
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
@@ -24,6 +26,7 @@ extensions = [
     "sphinx.ext.napoleon",
 ]
 exclude_patterns = ["_build", "results"]
+lexers["mermaid"] = TextLexer()  # GitHub draws it, this site shows its text
 suppress_warnings = ["config.cache", "ref.python"]  # two classes may have one name, such as Limits
 
 # Pages: headings get the same anchors as on GitHub, so that a link works in both places.

@@ -1,5 +1,4 @@
-import importlib.util
-import pkgutil
+import ast
 import re
 from pathlib import Path
 
@@ -8,50 +7,63 @@ import pytest
 
 import covidcxr
 
-ROOT = Path(__file__).parents[2]
-PICTURE = ROOT / "docs" / "images" / "architecture.svg"
+PACKAGE = Path(covidcxr.__file__).parent
+PAGE = (PACKAGE.parents[1] / "docs" / "architecture.md").read_text("utf-8")
+TREE = re.search(r"```text\n(.*?)```", PAGE, re.DOTALL)[1].splitlines()
+ARROWS = set(re.findall(r"^ +(\w+)(?:\[.*?\])? --> (\w+)", PAGE, re.MULTILINE))
+FEATURES = re.findall(r"^\| .+ \| `([\w/]+\.py)`.* \| `(\w+)` \|$", PAGE, re.MULTILINE)
 
 
-@pytest.fixture(scope="module")
-def script():
-    spec = importlib.util.spec_from_file_location("draw_architecture", ROOT / "scripts" / "draw_architecture.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def rooms():
+    """Return the folders of the tree by their path."""
+    found, path = set(), []
+    for line in TREE:
+        if match := re.match(r"( *)(\w+)/ ", line):
+            path = [*path[: len(match[1]) // 2], match[2]]
+            found.add("/".join(path))
+    return found
 
 
-def drawn():
-    return re.findall(r'<text class="module"[^>]*>([^<]+)</text>', PICTURE.read_text("utf-8"))
+def below(room):
+    """Return the rooms that arrows lead to."""
+    direct = {end for start, end in ARROWS if start == room}
+    return direct.union(*(below(end) for end in direct))
 
 
-def test_every_module_of_the_package_stands_in_the_picture_once_and_no_other():
-    there = {module.name for module in pkgutil.iter_modules(covidcxr.__path__)}
-    assert sorted(drawn()) == sorted(there), "change scripts/draw_architecture.py and run it"
+def test_the_tree_has_every_room_and_no_other():
+    there = {path.parent.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*/__init__.py")}
+    assert rooms() == there - {"."}
 
 
-def test_the_picture_is_what_the_script_draws(script):
-    assert PICTURE.read_text("utf-8") == script.draw(), "run scripts/draw_architecture.py"
+def test_modules_beside_the_rooms_exist():
+    modules = [line.split()[0] for line in TREE if re.match(r"\w+ ", line)]
+    assert modules
+    assert all((PACKAGE / f"{name}.py").is_file() for name in modules)
 
 
-def test_right_of_the_model_file_nothing_imports_training_as_drawn(script):
-    """Only the command line does, when a command asks for it."""
+def test_every_import_between_rooms_follows_the_arrows():
     graph = grimp.build_graph("covidcxr")
-    left = {f"covidcxr.{name}" for box in ("training", "export", "judging") for name in script.BOXES[box].modules}
-    right = [name for box in ("file", "prediction", "serving") for name in script.BOXES[box].modules]
-    found = {
+    drawn = {room for arrow in ARROWS for room in arrow}
+    assert drawn == {room for room in rooms() if "/" not in room}
+    against = {
         (module, imported)
-        for name in right
-        if name not in ("cli", "__main__")
-        for module in {f"covidcxr.{name}"} | graph.find_descendants(f"covidcxr.{name}")
+        for room in drawn
+        for module in {f"covidcxr.{room}"} | graph.find_descendants(f"covidcxr.{room}")
         for imported in graph.find_modules_directly_imported_by(module)
-        if ".".join(imported.split(".")[:2]) in left
+        if imported.split(".")[:2][-1] in drawn - below(room) - {room}
     }
-    assert not found
+    assert not against
 
 
-def test_nothing_is_written_outside_its_box(script):
-    for box in script.BOXES.values():
-        assert box.x + box.width <= script.WIDTH
-        assert box.y + box.height <= script.HEIGHT
-        widest = (box.width - 20) // box.columns
-        assert all(7 * len(name) <= widest + 2 for name in box.modules), box.title
+@pytest.mark.parametrize(("path", "name"), FEATURES)
+def test_a_feature_is_where_the_page_says(path, name):
+    tree = ast.parse((PACKAGE / path).read_text("utf-8"))
+    defined = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+    for node in tree.body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        defined |= {target.id for target in targets if isinstance(target, ast.Name)}
+    assert name in defined
+
+
+def test_there_are_ten_features():
+    assert len(FEATURES) == 10
