@@ -66,7 +66,7 @@ def test_what_has_no_room_is_left_out_and_the_page_says_so(model_file, tmp_path)
 def test_an_image_that_the_model_declines_says_why_and_shows_no_bars(predictor):
     pdf = render_pdf(FLAT, predictor.predict(FLAT), predictor.artifact, "flat.png", 0.05)
     text = text_of(pdf)
-    assert "The model declines to answer Because the image is uniform" in text
+    assert "The model declines to answer The image is uniform" in text
     assert "threshold" not in text
     assert pdf.count(b"/Subtype /Image") == 1
 

@@ -191,7 +191,7 @@ def _table(predictor: "Predictor") -> Iterator[Write]:
         notes = [flag.text for flag in prediction.flags]
         cells = [f"{prediction.probabilities[label]:.3f}" for label in labels]
         name = click.format_filename(outcome.path)
-        line(prediction.label or "abstained", cells, f"{name} ({'; '.join(notes)})" if notes else name)
+        line(prediction.label or "abstained", cells, f"{name} ({' '.join(notes)})" if notes else name)
 
     click.echo(f"{DISCLAIMER}\nModel: {predictor.model}\n")
     line("label", labels, "file")

@@ -1,4 +1,4 @@
-"""What a reader must know before using a prediction: closed codes for programs, plain words for people."""
+"""Reasons to distrust or decline a prediction: closed codes for programs, sentences for people."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Final
 
 
 class FlagCode(StrEnum):
-    """Everything that can be held against an image or against what the model says of it."""
+    """Everything that can be wrong with an image, or with the model's answer."""
 
     UNIFORM = "uniform"
     TOO_SMALL = "too_small"
@@ -20,26 +20,27 @@ class FlagCode(StrEnum):
 
 
 TEXTS: Final = {
-    FlagCode.UNIFORM: "the image is uniform: there is nothing to see in it",
-    FlagCode.TOO_SMALL: "the image has too few pixels to show what a radiograph shows",
-    FlagCode.BADLY_EXPOSED: "nearly all of the image is black or white: too little of it can be seen",
-    FlagCode.NOT_A_CHEST_XRAY: "this does not look like a chest X-ray",
-    FlagCode.CT: "this looks like a slice of a CT, and the model knows radiographs only",
-    FlagCode.LATERAL: "this looks like a lateral view, and the model knows frontal views only",
-    FlagCode.CHILD: "this looks like a child, and the model has seen no child with COVID-19: it would tell the age",
-    FlagCode.UNLIKE_TRAINING: "this is unlike everything that the model was trained on",
-    FlagCode.UNCERTAIN: "too uncertain: the model cannot rule out any of its classes",
+    FlagCode.UNIFORM: "The image is uniform; it shows nothing.",
+    FlagCode.TOO_SMALL: "The image has too few pixels to show the details of a radiograph.",
+    FlagCode.BADLY_EXPOSED: "Nearly all of the image is black or white; too little of it can be seen.",
+    FlagCode.NOT_A_CHEST_XRAY: "This does not look like a chest X-ray.",
+    FlagCode.CT: "This looks like a CT slice. The model only knows radiographs.",
+    FlagCode.LATERAL: "This looks like a lateral view. The model only knows frontal views.",
+    FlagCode.CHILD: "This looks like a child. The model never saw a child with COVID-19, so its answer would reflect "
+    "age, not disease.",
+    FlagCode.UNLIKE_TRAINING: "This is unlike anything in the model's training data.",
+    FlagCode.UNCERTAIN: "The model cannot rule out any of its classes.",
 }
-"""One reason each, to go on after "No answer:"."""
+"""One or two full sentences for each code."""
 
 
 @dataclass(frozen=True)
 class Flag:
-    """One thing to know about an image.
+    """A reason to distrust or decline the prediction for an image.
 
     Attributes:
-        code: Which one.
-        declines: Whether the model gives no answer because of it.
+        code: Which reason.
+        declines: Whether the model declines to answer because of it.
     """
 
     code: FlagCode
@@ -47,5 +48,5 @@ class Flag:
 
     @property
     def text(self) -> str:
-        """The reason in plain words."""
+        """The reason in full sentences."""
         return TEXTS[self.code]

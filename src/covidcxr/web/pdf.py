@@ -125,7 +125,7 @@ class _Page(FPDF):
     def verdict(self, prediction: "Prediction") -> None:
         if prediction.abstained:
             self.line_of("The model declines to answer", size=15, bold=True)
-            self.line_of(f"Because {prediction.reason}.")
+            self.line_of(prediction.reason or "")
         else:
             self.line_of(f"Most like {CLASS_NAMES[_label(prediction)]}", size=15, bold=True)
         self.ln(1.5)
@@ -169,7 +169,7 @@ class _Page(FPDF):
     def notes(self, prediction: "Prediction") -> None:
         for flag in prediction.flags:
             if flag.text != prediction.reason:
-                self.line_of(f"Note: {flag.text}.", bold=True)
+                self.line_of(f"Note: {flag.text}", bold=True)
         if prediction.lung_share is not None:
             self.line_of(f"{percent(prediction.lung_share)} of the activation map lies in the lungs.")
         self.ln(1.5)

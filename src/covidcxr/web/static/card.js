@@ -187,10 +187,10 @@ export class Card extends EventTarget {
   #abstain(reason) {
     this.find(".verdict-label").textContent = "The model";
     this.find(".verdict-class").textContent = "declines to answer";
-    this.find(".reason").textContent = `Because ${reason}.`;
+    this.find(".reason").textContent = reason;
     this.find(".reason").hidden = false;
     this.find(".bars").hidden = true;
-    return `the model declines to answer, because ${reason}.`;
+    return `the model declines to answer. ${reason}`;
   }
 
   #showMap({ activation_map: { values, contrast, box }, lungs, lung_share: lungShare }, name) {
