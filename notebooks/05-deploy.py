@@ -21,7 +21,6 @@ from covidcxr.prediction.heatmap import overlay
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.training.fit import load_run
 from covidcxr.web.app import create_app
-from covidcxr.web.jobs import LocalEngine
 
 records = manifest()
 model = classic_model(records)
@@ -67,7 +66,7 @@ if prediction.activation_map:
 # The web application without a network in between; `covidcxr serve` puts the same application on a port.
 
 # %%
-client = create_app(LocalEngine(shipped)).test_client()
+client = create_app(shipped).test_client()
 upload = {"file": (io.BytesIO(record.path.read_bytes()), record.path.name)}
 response = client.post("/api/v1/predictions", data=upload)
 answer = response.get_json()

@@ -20,7 +20,6 @@ from werkzeug.serving import make_server
 from covidcxr.images.phantom import Opacity, radiograph
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.web.app import create_app
-from covidcxr.web.jobs import LocalEngine
 
 OUT = Path(__file__).parents[1] / "docs" / "images" / "page.png"
 OPACITIES = (
@@ -36,7 +35,7 @@ BROWSER = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "
 @contextmanager
 def serving(predictor: Predictor) -> Iterator[str]:
     """Serve the page on a free port of this machine and yield its address."""
-    server = make_server("127.0.0.1", 0, create_app(LocalEngine(predictor)), threaded=True)
+    server = make_server("127.0.0.1", 0, create_app(predictor), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

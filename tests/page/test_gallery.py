@@ -1,18 +1,22 @@
 import hashlib
 import http.server
+import socket
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 
 import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from covidcxr.errors import DownloadError
 from covidcxr.images.decode import decode_image
 from covidcxr.web.app import create_app
-from covidcxr.web.jobs import LocalEngine
+from covidcxr.web.pages import samples
 from covidcxr.web.pages.pages import SAMPLES_URL
-from covidcxr.web.pages.samples import BASE, MAX_BYTES, SAMPLES, Gallery, Sample, draw
+from covidcxr.web.pages.samples import BASE, MAX_BYTES, SAMPLES, Gallery, PublishedSample, draw
 from support.browsing import GREY, choose, serving, wait_done
+from support.processes import eventually
 from support.uploads import picture
 
 PHOTO = picture(GREY, "JPEG")
@@ -49,15 +53,40 @@ def collection():
         thread.join()
 
 
+@pytest.fixture
+def silent():
+    """A server that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def black_hole():
+    """An address that drops packets, as behind a firewall: the queue of its socket is full."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as stack:
+        for _ in range(4):
+            filling = stack.enter_context(socket.socket())
+            filling.setblocking(False)
+            with suppress(BlockingIOError):
+                filling.connect(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
 def sample(**changes):
     values = {"name": "one", "file": "a b.jpg", "title": "t", "licence": "CC0", "credit": "c", "page": ""}
-    return Sample(**values | changes)
+    return PublishedSample(**values | changes)
 
 
-def test_an_example_is_fetched_once(collection):
-    gallery = Gallery(collection.url, (sample(),))
-    assert gallery.reachable()
-    assert gallery.fetch("one") == (PHOTO, "image/jpeg")
+def settled(gallery):
+    """Start the downloads of a gallery and wait for their end."""
+    eventually(lambda: not gallery.fetch())
+    return gallery
+
+
+def test_an_example_is_downloaded_once(collection):
+    gallery = settled(Gallery(collection.url, (sample(),)))
+    assert gallery.get("one") == (PHOTO, "image/jpeg")
+    settled(gallery)
     assert collection.asked == ["/images/a%20b.jpg"]
 
 
@@ -69,25 +98,57 @@ def test_an_example_is_fetched_once(collection):
         ({"content": b"\xff\xd8\xff" + bytes(MAX_BYTES)}, "Expected a PNG or JPEG"),
     ],
 )
-def test_what_is_no_picture_of_the_collection_is_not_passed_on(collection, changes, message):
+def test_what_is_no_picture_of_the_collection_is_not_passed_on(collection, caplog, changes, message):
     vars(collection).update(changes)
-    gallery = Gallery(collection.url, (sample(),))
-    with pytest.raises(DownloadError, match=message):
-        gallery.fetch("one")
-    assert not gallery.reachable()
+    assert settled(Gallery(collection.url, (sample(),))).get("one") is None
+    assert message in caplog.text
 
 
-def test_a_recorded_hash_is_checked(collection):
-    assert Gallery(collection.url, (sample(sha256=hashlib.sha256(PHOTO).hexdigest()),)).reachable()
-    with pytest.raises(DownloadError, match="Expected sha256 0000"):
-        Gallery(collection.url, (sample(sha256="0" * 64),)).fetch("one")
+def test_a_recorded_hash_is_checked(collection, caplog):
+    assert settled(Gallery(collection.url, (sample(sha256=hashlib.sha256(PHOTO).hexdigest()),))).get("one")
+    assert settled(Gallery(collection.url, (sample(sha256="0" * 64),))).get("one") is None
+    assert "Expected sha256 0000" in caplog.text
 
 
-def test_a_server_that_is_not_there_is_told():
-    gallery = Gallery("http://127.0.0.1:9", (sample(),))
-    assert not gallery.reachable()
-    with pytest.raises(DownloadError, match=r"Expected the example http://127\.0\.0\.1:9/a%20b\.jpg"):
-        gallery.fetch("one")
+def test_a_failure_is_logged_and_remembered_for_a_while(collection, caplog, monkeypatch):
+    collection.status = 500
+    gallery = settled(Gallery(collection.url, (sample(),)))
+    assert f"Cannot download the example {collection.url}/a%20b.jpg: HTTP Error 500" in caplog.text
+    collection.status = 200
+    assert settled(gallery).get("one") is None
+    assert len(collection.asked) == 1
+    monkeypatch.setattr(samples, "RETRY_AFTER", 0.0)
+    gallery.fetch()
+    monkeypatch.setattr(samples, "RETRY_AFTER", 300.0)
+    assert settled(gallery).get("one")
+
+
+@pytest.mark.parametrize("kind", ["silent", "black_hole"])
+def test_a_collection_that_never_answers_holds_no_request(predictor, request, monkeypatch, kind):
+    """Six requests at a time, as of six people behind a firewall that drops packets."""
+    monkeypatch.setattr(Gallery.__init__, "__defaults__", (BASE, SAMPLES, 1.0))
+    app = create_app(predictor)
+    app.config[SAMPLES_URL] = request.getfixturevalue(kind)
+    paths = ["/samples", f"/samples/{SAMPLES[0].name}"] * 3
+    begun = time.monotonic()
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda path: app.test_client().get(path), paths))
+    assert time.monotonic() - begun < 0.9
+    assert [(answer.status_code, answer.headers["Retry-After"]) for answer in answers] == [(503, "1")] * 6
+    client = app.test_client()
+    answer = eventually(lambda: (now := client.get("/samples")).status_code == 200 and now)
+    assert answer.json["reachable"] is False
+    assert [item["title"] for item in answer.json["samples"]] == ["A drawing"]
+    assert client.get(paths[1]).status_code == 404
+
+
+def test_a_collection_that_is_too_slow_is_given_up(silent, monkeypatch):
+    monkeypatch.setattr(samples, "OVERDUE", 0.2)
+    gallery = Gallery(silent, (sample(),), timeout=5)
+    assert gallery.fetch()
+    begun = time.monotonic()
+    settled(gallery)
+    assert time.monotonic() - begun < 4
 
 
 def test_every_example_names_its_author_licence_and_place_at_a_pinned_commit():
@@ -106,28 +167,27 @@ def test_the_drawing_is_a_radiograph_of_nobody():
 
 
 def test_addresses_of_examples(predictor, collection):
-    app = create_app(LocalEngine(predictor))
+    app = create_app(predictor)
     app.config[SAMPLES_URL] = collection.url
     client = app.test_client()
     assert client.get("/samples/drawing").data == draw()
     assert client.get("/samples/nobody").status_code == 404
+    eventually(lambda: client.get("/samples").status_code == 200)
     assert client.get(f"/samples/{SAMPLES[0].name}").mimetype == "image/jpeg"
-    collection.status = 500
-    assert client.get(f"/samples/{SAMPLES[1].name}").status_code == 502
     app.config[SAMPLES_URL] = ""
     assert client.get(f"/samples/{SAMPLES[0].name}").status_code == 404
 
 
 def test_whoever_runs_the_server_can_keep_it_from_fetching(predictor, monkeypatch):
-    assert create_app(LocalEngine(predictor)).config[SAMPLES_URL] == BASE
+    assert create_app(predictor).config[SAMPLES_URL] == BASE
     monkeypatch.setenv("COVIDCXR_SAMPLES_URL", "")
-    answer = create_app(LocalEngine(predictor)).test_client().get("/samples").json
+    answer = create_app(predictor).test_client().get("/samples").json
     assert answer["reachable"] is False
     assert [sample["title"] for sample in answer["samples"]] == ["A drawing"]
 
 
 @pytest.mark.slow
-def test_examples_are_fetched_when_somebody_looks_and_scored_when_somebody_chooses(open_page, predictor, collection):
+def test_examples_are_downloaded_when_the_gallery_opens_and_scored_when_chosen(open_page, predictor, collection):
     with serving(predictor, collection.url) as address:
         page = open_page(address)
         choose(page, ("x.png", picture(GREY)))
@@ -140,7 +200,7 @@ def test_examples_are_fetched_when_somebody_looks_and_scored_when_somebody_choos
             expect(item).to_contain_text(example.title)
             expect(item).to_contain_text(f"{example.credit} {example.licence}.")
             expect(item.get_by_role("link", name="Source")).to_have_attribute("href", example.page)
-        expect(page.locator("#samples-note")).to_contain_text("fetched by the server")
+        expect(page.locator("#samples-note")).to_contain_text("downloaded by the server")
         items.first.get_by_role("button").click()
         wait_done(page, 2)
         expect(page.locator(".card h3").last).to_have_text(SAMPLES[0].file)

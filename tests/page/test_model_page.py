@@ -9,9 +9,8 @@ from covidcxr.prediction.conformal import Conformal
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.prediction.verdict import Audit, Finding, Verdict
 from covidcxr.web.app import create_app
-from covidcxr.web.jobs import LocalEngine
 from covidcxr.web.pages import pages
-from covidcxr.web.pages.figures import reports
+from covidcxr.web.pages.pages import reports
 from support.small_models import with_metadata
 
 
@@ -33,7 +32,7 @@ class Anchors(HTMLParser):
 
 
 def read(predictor, address="/model"):
-    answer = create_app(LocalEngine(predictor)).test_client().get(address)
+    answer = create_app(predictor).test_client().get(address)
     assert answer.status_code == 200
     return answer.text
 

@@ -17,7 +17,6 @@ from covidcxr.images.phantom import radiograph
 from covidcxr.labels import LABELS
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.web.app import create_app
-from covidcxr.web.jobs import LocalEngine
 from support.uploads import dicom
 
 MAX_BYTES = 16_000_000
@@ -49,7 +48,7 @@ def test_command_line_web_and_dicom_give_the_same_numbers(shipped, tmp_path):
     given = [str(tmp_path / "a.png"), str(tmp_path / "b.dcm")]
     printed = json.loads(CliRunner().invoke(cli, ["predict", "--json", *given], catch_exceptions=False).stdout)
     upload = [(io.BytesIO(Path(path).read_bytes()), Path(path).name) for path in given]
-    answer = create_app(LocalEngine(shipped)).test_client().post("/api/v1/predictions", data={"file": upload})
+    answer = create_app(shipped).test_client().post("/api/v1/predictions", data={"file": upload})
     for found in [*printed, *answer.json]:
         received = [found["probabilities"][label] for label in LABELS]
         assert np.abs(np.subtract(received, expected)).max() <= PARITY, found["path"]

@@ -8,7 +8,6 @@ from playwright.sync_api import expect
 
 from covidcxr.images.phantom import Opacity, radiograph
 from covidcxr.web.app import create_app
-from covidcxr.web.jobs import LocalEngine
 from covidcxr.web.pages.pages import SAMPLES_URL
 from support.serving import hosting
 from support.uploads import dicom, picture
@@ -25,7 +24,7 @@ TEXT = ("<img src=x onerror=alert(1)>.txt", b"no picture")
 @contextmanager
 def serving(predictor, samples_url=""):
     """Serve the page; yields its address. The server fetches examples from ``samples_url`` only."""
-    app = create_app(LocalEngine(predictor), max_upload_mb=4)
+    app = create_app(predictor, max_upload_mb=4)
     app.config[SAMPLES_URL] = samples_url
     with hosting(app) as address:
         yield address

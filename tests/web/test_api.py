@@ -22,8 +22,8 @@ from covidcxr import DISCLAIMER
 from covidcxr.images.decode import SUFFIXES, decode_image, read_image
 from covidcxr.images.phantom import Opacity, radiograph
 from covidcxr.labels import Label
+from covidcxr.web.api.predictions import PREVIEW_SIDE
 from covidcxr.web.app import create_app
-from covidcxr.web.jobs import PREVIEW_SIDE, LocalEngine
 from support.uploads import MULTIPART, dicom, multipart, picture
 
 API = "/api/v1/predictions"
@@ -34,7 +34,7 @@ PNG = picture(GREY)
 
 @pytest.fixture(scope="module")
 def app(predictor):
-    return create_app(LocalEngine(predictor), max_upload_mb=8, max_files=5)
+    return create_app(predictor, max_upload_mb=8, max_files=5)
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_a_file_that_is_no_image_is_refused_with_what_was_expected(client, conte
 def test_several_files_that_are_no_images_are_refused_one_by_one(client):
     answer = post(client, ("a.txt", b"a"), ("b.txt", b""))
     assert answer.status_code == 422
-    assert answer.json["detail"] == "Expected an image. Received 2 files that are none."
+    assert answer.json["detail"] == "None of the 2 files is an image."
     assert ["a.txt" in answer.json["files"][0]["error"], "b.txt" in answer.json["files"][1]["error"]] == [True, True]
 
 
@@ -234,14 +234,11 @@ class Failing:
 
 
 def test_a_failure_of_the_server_is_json_and_its_log_does_not_name_the_file(caplog):
-    client = create_app(LocalEngine(Failing())).test_client()
+    client = create_app(Failing()).test_client()
     with caplog.at_level(logging.DEBUG):
         answer = post(client, ("Jane Doe.png", PNG), ("John Doe.txt", b"x"))
     assert answer.status_code == 500
-    assert (
-        answer.json["detail"]
-        == "Expected a prediction. Received a failure of this server; nothing of the upload was kept."
-    )
+    assert answer.json["detail"] == "The server failed to answer this request. Nothing of the upload was kept."
     assert "RuntimeError: bug" in caplog.text
     assert "Doe" not in caplog.text
 
@@ -263,7 +260,7 @@ class TwoClasses:
 
 
 def test_the_page_is_about_the_model_in_use(predictor):
-    page = create_app(LocalEngine(TwoClasses(predictor)), max_upload_mb=7).test_client().get("/").get_data(as_text=True)
+    page = create_app(TwoClasses(predictor), max_upload_mb=7).test_client().get("/").get_data(as_text=True)
     assert re.findall(r'data-label="(\w+)"', page) == ["normal", "covid"]
     assert "Normal and COVID-19" in re.sub(r"<[^>]+>", "", page)
     assert "Other pneumonia" not in page
@@ -302,11 +299,10 @@ from pathlib import Path
 from flask import Request
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.web.app import CovidCxr, create_app
-from covidcxr.web.jobs import PREVIEW_SIDE, LocalEngine
 
 if sys.argv[2] == "spooled":
     CovidCxr.request_class = Request
-client = create_app(LocalEngine(Predictor.load(Path(sys.argv[1])))).test_client()
+client = create_app(Predictor.load(Path(sys.argv[1]))).test_client()
 body = sys.stdin.buffer.read()
 written = []
 
@@ -340,7 +336,7 @@ def test_nothing_uploaded_is_written_to_disk(model_file, requests):
 def test_requests_at_the_same_time_get_their_own_answers(predictor):
     images = [picture(radiograph(np.random.default_rng(i), size=(96 + i, 80))) for i in range(16)]
     expected = [predictor.predict(decode_image(content, "")).probabilities for content in images]
-    app = create_app(LocalEngine(predictor))
+    app = create_app(predictor)
 
     def ask(number):
         (item,) = post(app.test_client(), (f"{number}.png", images[number % 16])).json
@@ -374,7 +370,7 @@ class Counting:
 @pytest.mark.parametrize("parallel", [1, 3])
 def test_so_many_images_are_worked_on_at_a_time(predictor, parallel):
     counting = Counting(predictor)
-    app = create_app(LocalEngine(counting, parallel=parallel))
+    app = create_app(counting, parallel=parallel)
     with ThreadPoolExecutor(8) as pool:
         statuses = list(pool.map(lambda _: post(app.test_client(), ("a.png", PNG)).status_code, range(16)))
     assert set(statuses) == {200}
@@ -384,9 +380,9 @@ def test_so_many_images_are_worked_on_at_a_time(predictor, parallel):
 @pytest.mark.parametrize("limit", ["max_upload_mb", "max_files"])
 def test_limits_are_at_least_one(predictor, limit):
     with pytest.raises(ValueError, match="at least 1"):
-        create_app(LocalEngine(predictor), **{limit: 0})
+        create_app(predictor, **{limit: 0})
     with pytest.raises(ValueError, match="at least 1"):
-        LocalEngine(predictor, parallel=0)
+        create_app(predictor, parallel=0)
 
 
 @pytest.mark.real_data

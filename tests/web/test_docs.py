@@ -5,7 +5,6 @@ from playwright.sync_api import expect
 from covidcxr import DISCLAIMER
 from covidcxr.images.phantom import radiograph
 from covidcxr.web.app import create_app
-from covidcxr.web.jobs import LocalEngine
 from support.serving import hosting
 from support.uploads import picture
 
@@ -20,7 +19,7 @@ FILE_FIELD = "Could not find component: JsonSchema_string_binary"
 
 @pytest.fixture
 def client(predictor):
-    return create_app(LocalEngine(predictor)).test_client()
+    return create_app(predictor).test_client()
 
 
 def test_only_what_the_page_needs_is_served(client):
@@ -42,7 +41,7 @@ def test_the_page_holds_no_script_of_its_own(client):
 def test_the_page_shows_the_interfaces_under_the_strict_policy(predictor, browser):
     """A browser tells of whatever its Content-Security-Policy forbids, and of every request to another host."""
     problems = []
-    with hosting(create_app(LocalEngine(predictor))) as address:
+    with hosting(create_app(predictor)) as address:
         page = browser.new_page()
         page.on("console", lambda line: line.text == FILE_FIELD or problems.append(line.text))
         page.on("pageerror", lambda error: problems.append(str(error)))

@@ -8,7 +8,6 @@ from pydicom.uid import ComprehensiveSRStorage
 from covidcxr.images.phantom import radiograph
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.web.app import create_app
-from covidcxr.web.jobs import LocalEngine
 from covidcxr.web.patient import LONGEST, read_patient
 from support.uploads import MULTIPART, dicom, multipart, picture
 
@@ -19,7 +18,7 @@ PLATE = dicom(GREY, PatientName="Roe^Jane", **PATIENT)
 
 @pytest.fixture(scope="module")
 def client(predictor):
-    return create_app(LocalEngine(predictor)).test_client()
+    return create_app(predictor).test_client()
 
 
 def ask(client, data, include):
@@ -65,7 +64,7 @@ def test_an_element_that_cannot_be_read_is_empty(client, vr):
 
 @pytest.fixture(scope="module")
 def lung_client(lung_model_file):
-    return create_app(LocalEngine(Predictor.load(lung_model_file))).test_client()
+    return create_app(Predictor.load(lung_model_file)).test_client()
 
 
 def test_lungs_come_on_the_grid_of_the_map(lung_client):

@@ -19,7 +19,6 @@ from covidcxr.images.decode import is_dicom
 from covidcxr.images.grey import MAX_PIXELS
 from covidcxr.images.phantom import radiograph
 from covidcxr.web.app import create_app
-from covidcxr.web.jobs import LocalEngine
 from support.processes import children
 from support.serving import serving
 from support.uploads import MULTIPART, dicom, multipart, picture
@@ -163,7 +162,7 @@ def test_broken_files_are_answered(model_file, corpus, tmp_path):
     """By a server of its own, whose memory is not that of the tests."""
     rng, statuses, slowest, warm = random.Random(20), Counter(), 0.0, 0
     with serving(model_file, tmp_path / "log") as (process, host, port):
-        processes = children(process.pid)  # the web process and its engine
+        processes = children(process.pid)
         connection = http.client.HTTPConnection(host, port, timeout=60)
         assert {send(connection, content, number) for number, content in enumerate(corpus)} == {200}
         begun = time.monotonic()
@@ -192,7 +191,7 @@ def test_broken_files_are_answered(model_file, corpus, tmp_path):
 
 def test_broken_forms_are_answered(predictor):
     """The faults are in the request, not in the file."""
-    client, rng = create_app(LocalEngine(predictor)).test_client(), random.Random(21)
+    client, rng = create_app(predictor).test_client(), random.Random(21)
     body = multipart([("x.png", picture(GREY))], [("include", "preview")])
     statuses = {
         client.post("/api/v1/predictions", data=broken(body, rng), content_type=MULTIPART).status_code
@@ -208,7 +207,7 @@ def test_broken_forms_are_answered(predictor):
 
 def test_broken_headers_are_answered(predictor):
     """The faults are where a DICOM image says whose it is, which its pixels do not need."""
-    client, rng = create_app(LocalEngine(predictor)).test_client(), random.Random(22)
+    client, rng = create_app(predictor).test_client(), random.Random(22)
     content = dicom(GREY, **HEADER)
     begin = content.index(b"\x10\0\x20\0LO")  # PatientID, the first element of the patient here
     end = content.index(b"\x28\0\x02\0US")  # SamplesPerPixel, the first element about the pixels
@@ -228,5 +227,5 @@ def test_the_largest_picture_is_scored_in_time(predictor):
     begun = time.monotonic()
     path = "/api/v1/predictions"
     body, headers = request_of(content, path)
-    assert create_app(LocalEngine(predictor)).test_client().post(path, data=body, headers=headers).status_code == 200
+    assert create_app(predictor).test_client().post(path, data=body, headers=headers).status_code == 200
     assert time.monotonic() - begun < SECONDS

@@ -7,7 +7,6 @@ import pytest
 from covidcxr.images.phantom import radiograph
 from covidcxr.web.app import create_app
 from covidcxr.web.http.guard import Guard
-from covidcxr.web.jobs import LocalEngine
 from support.serving import hosting
 from support.uploads import MULTIPART, multipart, picture
 
@@ -22,7 +21,7 @@ def post(client, **options):
 
 
 def guarded(predictor, **guard):
-    return create_app(LocalEngine(predictor), guard=Guard(**guard)).test_client()
+    return create_app(predictor, guard=Guard(**guard)).test_client()
 
 
 def basic(password):
@@ -89,7 +88,7 @@ def test_the_rate_limit_counts_wrong_tokens_too(predictor):
 
 
 def test_without_a_limit_nobody_is_turned_away(predictor):
-    client = create_app(LocalEngine(predictor)).test_client()
+    client = create_app(predictor).test_client()
     assert {client.post(API).status_code for _ in range(100)} == {400}
 
 
@@ -127,9 +126,7 @@ def test_other_origins_may_ask_where_they_are_named(predictor):
 
 
 def test_no_other_origin_may_ask_by_default(predictor):
-    answer = (
-        create_app(LocalEngine(predictor)).test_client().options(API, headers={"Origin": "https://viewer.example.org"})
-    )
+    answer = create_app(predictor).test_client().options(API, headers={"Origin": "https://viewer.example.org"})
     assert not [name for name, _ in answer.headers if name.startswith("Access-Control")]
 
 
@@ -161,7 +158,7 @@ def test_a_browser_that_was_given_the_token_uses_the_page(predictor, browser):
     """What a person does who is asked for a password: the page's own requests then bring it, too."""
     credentials = {"username": "anybody", "password": TOKEN}
     with (
-        hosting(create_app(LocalEngine(predictor), guard=Guard(token=TOKEN))) as address,
+        hosting(create_app(predictor, guard=Guard(token=TOKEN))) as address,
         browser.new_context(http_credentials=credentials) as context,
     ):
         page = context.new_page()

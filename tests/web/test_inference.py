@@ -10,7 +10,6 @@ from tritonclient.http import InferenceServerClient, InferInput, InferRequestedO
 from covidcxr.images.decode import decode_image
 from covidcxr.images.phantom import radiograph
 from covidcxr.web.app import create_app
-from covidcxr.web.jobs import LocalEngine
 from support.serving import serving
 from support.uploads import MULTIPART, dicom, multipart, picture
 
@@ -23,7 +22,7 @@ FILES = [picture(GREY), dicom(BRIGHT), picture(FLAT)]
 
 @pytest.fixture
 def client(predictor):
-    return create_app(LocalEngine(predictor), max_upload_mb=8, max_files=5).test_client()
+    return create_app(predictor, max_upload_mb=8, max_files=5).test_client()
 
 
 def files(contents=FILES, **changes):

@@ -26,7 +26,6 @@ from covidcxr.prediction.verdict import Audit, Finding, Verdict
 from covidcxr.web.api import openapi
 from covidcxr.web.api.openapi import describe
 from covidcxr.web.app import create_app
-from covidcxr.web.jobs import LocalEngine
 from support.small_models import with_metadata
 from support.uploads import MULTIPART, dicom, multipart, picture
 
@@ -44,7 +43,7 @@ CHECKS = [
 
 @pytest.fixture(scope="module")
 def app(predictor):
-    return create_app(LocalEngine(predictor), max_upload_mb=8, max_files=5)
+    return create_app(predictor, max_upload_mb=8, max_files=5)
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +159,7 @@ def test_the_model_says_all_that_its_file_says(model_file, tmp_path):
         ),
     )
     predictor = Predictor.load(audited)
-    app = create_app(LocalEngine(predictor))
+    app = create_app(predictor)
     answer = app.test_client().get("/api/v1/model").json
     check(app, "Model", answer)
     assert answer["model"] == predictor.model
@@ -175,15 +174,15 @@ def test_the_model_says_all_that_its_file_says(model_file, tmp_path):
     assert answer["coverage"] == 0.9
     assert answer["audit"]["verdict"] == "warn"
     assert answer["audit"]["findings"][0]["says"] == "It still scores."
-    check(app, "Model", create_app(LocalEngine(Predictor.load())).test_client().get("/api/v1/model").json)
+    check(app, "Model", create_app(Predictor.load()).test_client().get("/api/v1/model").json)
 
 
 def test_nothing_of_the_description_is_imported_before_somebody_asks(model_file):
     script = (
         "import sys; from pathlib import Path; from covidcxr.prediction.predictor import Predictor;"
-        "from covidcxr.web.app import create_app; from covidcxr.web.jobs import LocalEngine;"
-        "create_app(LocalEngine(Predictor.load(Path(sys.argv[1]))));"
-        "print(sorted({'apispec', 'yaml', 'prometheus_client', 'limits', 'flask_cors', 'flask_swagger_ui'}"
+        "from covidcxr.web.app import create_app;"
+        "create_app(Predictor.load(Path(sys.argv[1])));"
+        "print(sorted({'yaml', 'limits', 'flask_cors', 'flask_swagger_ui'}"
         " & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script, str(model_file)], capture_output=True, text=True, check=True)

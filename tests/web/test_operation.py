@@ -7,13 +7,14 @@ import threading
 
 import numpy as np
 import pytest
+from prometheus_client import values
 from prometheus_client.parser import text_string_to_metric_families
 
+from covidcxr import __version__
 from covidcxr.images.phantom import radiograph
 from covidcxr.web.app import create_app
-from covidcxr.web.http.board import Board
+from covidcxr.web.http import metrics
 from covidcxr.web.http.logs import LogFormat, configure
-from covidcxr.web.jobs import LocalEngine
 from support.uploads import MULTIPART, dicom, multipart, picture
 
 API = "/api/v1/predictions"
@@ -45,7 +46,7 @@ class Broken:
 
 def test_ready_means_that_it_predicts(predictor):
     broken = Broken(predictor)
-    client = create_app(LocalEngine(broken)).test_client()
+    client = create_app(broken).test_client()
     for path in ("/readyz", "/v2/health/ready", "/v2/models/covidcxr/ready"):
         answer = client.get(path)
         assert answer.status_code == 503
@@ -58,18 +59,18 @@ def test_ready_means_that_it_predicts(predictor):
 
 
 def test_a_server_that_is_about_to_end_is_not_ready_but_answers(predictor):
-    board = Board()
-    client = create_app(LocalEngine(predictor), board=board).test_client()
+    stopping = threading.Event()
+    client = create_app(predictor, stopping=stopping.is_set).test_client()
     assert client.get("/readyz").status_code == 200
-    board.stop()
+    stopping.set()
     assert client.get("/readyz").status_code == 503
-    assert "about to end" in client.get("/readyz").json["detail"]
+    assert client.get("/readyz").json["detail"] == "The server is shutting down."
     assert client.get("/healthz").status_code == 200
     assert post(client, ("a.png", picture(GREY))).status_code == 200
 
 
 def test_metrics_count_what_was_done(predictor):
-    client = create_app(LocalEngine(predictor)).test_client()
+    client = create_app(predictor).test_client()
     post(client, ("a.png", picture(GREY)), ("b.png", picture(np.maximum(GREY, 180))), ("flat.png", picture(FLAT)))
     post(client, ("Doe.txt", b"no picture"))
     client.get("/nothing/Doe")
@@ -105,7 +106,7 @@ class Waiting:
 
 def test_metrics_know_what_is_under_way(predictor):
     waiting = Waiting(predictor)
-    app = create_app(LocalEngine(waiting))
+    app = create_app(waiting)
     asking = threading.Thread(target=lambda: post(app.test_client(), ("a.png", picture(GREY))))
     asking.start()
     assert waiting.begun.wait(10)
@@ -115,19 +116,35 @@ def test_metrics_know_what_is_under_way(predictor):
     assert numbers(app.test_client())["covidcxr_requests_in_progress",] == 1
 
 
-def test_metrics_are_those_of_all_workers_and_outlive_them(predictor):
-    board = Board(3)
-    clients = [create_app(LocalEngine(predictor), board=board, row=row).test_client() for row in (0, 2)]
-    for client in clients:
-        post(client, ("a.png", picture(GREY)))
+@pytest.fixture
+def sharing(monkeypatch, tmp_path):
+    """Returns a function that makes the next application count as the worker of a slot."""
+    monkeypatch.setenv(metrics.FOLDER, str(tmp_path))
+    monkeypatch.setattr(values, "ValueClass", values.ValueClass)
+    return lambda slot: metrics.share(tmp_path, slot)
+
+
+def test_metrics_are_those_of_all_workers_and_outlive_them(predictor, sharing, tmp_path):
+    clients = []
+    for slot in (0, 2):
+        sharing(slot)
+        clients.append(create_app(predictor).test_client())
+        post(clients[-1], ("a.png", picture(GREY)))
     assert [numbers(client)["covidcxr_predictions_total", "normal"] for client in clients] == [2, 2]
-    replaced = create_app(LocalEngine(predictor), board=board, row=2).test_client()
-    post(replaced, ("a.png", picture(GREY)))
-    assert numbers(clients[0])["covidcxr_predictions_total", "normal"] == 3
+    files = sorted(tmp_path.iterdir())
+    sharing(2)
+    replacement = create_app(predictor).test_client()
+    post(replacement, ("a.png", picture(GREY)))
+    found = numbers(clients[0])
+    assert found["covidcxr_predictions_total", "normal"] == 3
+    assert found["covidcxr_predictions_total", "pneumonia"] == 0
+    assert found["covidcxr_request_duration_seconds_count", API] == 3
+    assert found["covidcxr_model_info", __version__, predictor.model] == 1
+    assert sorted(tmp_path.iterdir()) == files  # replaced workers leave nothing behind
 
 
 def test_failures_are_counted_and_none_stays_under_way(predictor):
-    client = create_app(LocalEngine(Broken(predictor))).test_client()
+    client = create_app(Broken(predictor)).test_client()
     assert post(client, ("a.png", picture(GREY))).status_code == 500
     found = numbers(client)
     assert found["covidcxr_requests_total", API, "500"] == 1
@@ -136,13 +153,13 @@ def test_failures_are_counted_and_none_stays_under_way(predictor):
 
 @pytest.mark.parametrize("sent", ["7f3a-B.2_~x", "a" * 64])
 def test_a_well_formed_request_id_is_kept(predictor, sent):
-    answer = create_app(LocalEngine(predictor)).test_client().get("/healthz", headers={"X-Request-ID": sent})
+    answer = create_app(predictor).test_client().get("/healthz", headers={"X-Request-ID": sent})
     assert answer.headers["X-Request-ID"] == sent
 
 
 @pytest.mark.parametrize("sent", ["", "a" * 65, "two words", 'a"b', "ä"])
 def test_other_request_ids_are_replaced(predictor, sent):
-    answer = create_app(LocalEngine(predictor)).test_client().get("/healthz", headers={"X-Request-ID": sent})
+    answer = create_app(predictor).test_client().get("/healthz", headers={"X-Request-ID": sent})
     assert re.fullmatch("[0-9a-f]{16}", answer.headers["X-Request-ID"])
 
 
@@ -160,7 +177,7 @@ def loggers():
 @pytest.mark.usefixtures("loggers")
 def test_the_log_has_one_line_of_json_for_each_request(predictor, capsys):
     configure(LogFormat.JSON)
-    client = create_app(LocalEngine(predictor)).test_client()
+    client = create_app(predictor).test_client()
     body = multipart([("Doe.dcm", dicom(GREY, PatientName="Doe^Jane"))])
     client.post(API + "?include=preview&name=Doe", data=body, content_type=MULTIPART, headers={"X-Request-ID": "r1"})
     client.get("/Doe.png")
@@ -190,7 +207,7 @@ def test_the_log_has_one_line_of_json_for_each_request(predictor, capsys):
 @pytest.mark.usefixtures("loggers")
 def test_lines_of_text_and_addresses_for_those_who_ask(predictor, capsys):
     configure(LogFormat.TEXT)
-    client = create_app(LocalEngine(predictor), log_addresses=True).test_client()
+    client = create_app(predictor, log_addresses=True).test_client()
     client.get("/healthz", environ_base={"REMOTE_ADDR": "192.0.2.7"})
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(r"Z info request request_id=\w+ method=GET route=/healthz status=200 .* address=192.0.2.7$", line)
@@ -199,7 +216,7 @@ def test_lines_of_text_and_addresses_for_those_who_ask(predictor, capsys):
 @pytest.mark.usefixtures("loggers")
 def test_a_failure_is_one_line_of_json_with_its_traceback(predictor, capsys):
     configure(LogFormat.JSON)
-    post(create_app(LocalEngine(Broken(predictor))).test_client(), ("Doe.png", picture(GREY)))
+    post(create_app(Broken(predictor)).test_client(), ("Doe.png", picture(GREY)))
     failure, request = (json.loads(line) for line in capsys.readouterr().err.splitlines())
     assert failure["level"] == "error"
     assert "RuntimeError: bug" in failure["traceback"]
@@ -210,7 +227,7 @@ def test_a_failure_is_one_line_of_json_with_its_traceback(predictor, capsys):
 @pytest.mark.usefixtures("loggers")
 def test_without_a_format_there_is_no_line_for_a_request(predictor, capsys):
     configure(None)
-    create_app(LocalEngine(predictor)).test_client().get("/healthz")
+    create_app(predictor).test_client().get("/healthz")
     assert capsys.readouterr().err == ""
 
 

@@ -9,7 +9,6 @@ from covidcxr.prediction.conformal import Conformal
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.prediction.verdict import Audit, Finding, Verdict
 from covidcxr.web.app import create_app
-from covidcxr.web.jobs import LocalEngine
 from covidcxr.web.pages.wording import percent
 from covidcxr.web.pdf import render_pdf
 from support.pdf_text import text_of
@@ -79,7 +78,7 @@ def test_pictures_of_any_shape_fit(predictor, shape):
 
 @pytest.fixture(scope="module")
 def client(predictor):
-    return create_app(LocalEngine(predictor)).test_client()
+    return create_app(predictor).test_client()
 
 
 def ask(client, data, prevalence="0.05", name="a.png"):

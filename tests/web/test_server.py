@@ -8,13 +8,15 @@ import signal
 import socket
 import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from covidcxr.images.phantom import radiograph
-from covidcxr.web.http.timeouts import Watchman, current_watch
+from covidcxr.web.http.timeouts import Watchdog, current_timer
 from support.processes import children, eventually
 from support.serving import ask, serving
 from support.uploads import MULTIPART, dicom, multipart, picture
@@ -55,8 +57,8 @@ def drip(connection, data, seconds):
 
 
 def test_slow_clients_do_not_keep_the_threads(model_file, tmp_path):
-    """As many as there are threads drip a body, as many a head: others wait for the patience, not for ever."""
-    with serving(model_file, tmp_path / "log", "--threads", "2", "--patience", "1") as (_, host, port):
+    """As many as there are threads drip a body, as many a head: others wait for the timeout, not for ever."""
+    with serving(model_file, tmp_path / "log", "--threads", "2", "--timeout", "1") as (_, host, port):
         slow = [connect(host, port) for _ in range(4)]
         starts = [HEAD + BODY[:1000]] * 2 + [HEAD[:40]] * 2
         rests = [BODY[1000:]] * 2 + [HEAD[40:]] * 2
@@ -76,7 +78,7 @@ def test_slow_clients_do_not_keep_the_threads(model_file, tmp_path):
             assert answer.startswith(b"HTTP/1.1 408 ")
             head, _, body = answer.partition(b"\r\n\r\n")
             assert b"application/problem+json" in head
-            assert json.loads(body)["detail"] == "Expected a request that arrives in time. Received only a part of it."
+            assert json.loads(body)["detail"] == "The request did not arrive in time."
         for thread in dripping:
             thread.join()
         for connection in slow:
@@ -86,10 +88,10 @@ def test_slow_clients_do_not_keep_the_threads(model_file, tmp_path):
 
 
 def test_a_slow_line_is_no_reason_to_cut(model_file, tmp_path):
-    """Bytes that arrive add to the time: an upload may take longer than the patience."""
+    """Bytes that arrive add to the time: an upload may take longer than the timeout."""
     body = multipart([("a.dcm", dicom(radiograph(np.random.default_rng(0), size=(600, 500))))])
     head = HEAD.replace(str(len(BODY)).encode(), str(len(body)).encode())
-    with serving(model_file, tmp_path / "log", "--patience", "1") as (_, host, port), connect(host, port) as connection:
+    with serving(model_file, tmp_path / "log", "--timeout", "1") as (_, host, port), connect(host, port) as connection:
         connection.sendall(head)
         begun = time.monotonic()
         for place in range(0, len(body), len(body) // 20):
@@ -101,29 +103,29 @@ def test_a_slow_line_is_no_reason_to_cut(model_file, tmp_path):
 
 def test_a_client_that_does_not_take_its_answer_is_left():
     server, client = socket.socketpair()
-    watchman = Watchman(0.2)
-    with server, client, watchman.over(server):
-        watch = current_watch()
-        watch.arrived()
-        watch.answers(0.2)
+    watchdog = Watchdog(0.2)
+    with server, client, watchdog.watch(server):
+        timer = current_timer()
+        timer.stop()
+        timer.answer(0.2)
         begun = time.monotonic()
         with pytest.raises(OSError, match="Broken pipe"):
             server.sendall(bytes(10_000_000))
         assert 0.2 <= time.monotonic() - begun < 2
-        assert watch.cut
+        assert timer.expired
 
 
 def test_nobody_is_cut_while_the_server_computes():
     server, client = socket.socketpair()
-    with server, client, Watchman(0.1).over(server):
-        current_watch().arrived()
+    with server, client, Watchdog(0.1).watch(server):
+        current_timer().stop()
         time.sleep(0.6)
-        assert not current_watch().cut
-    assert current_watch() is None
+        assert not current_timer().expired
+    assert current_timer() is None
 
 
-def test_many_requests_on_one_connection_are_answered_beyond_the_patience(model_file, tmp_path):
-    with serving(model_file, tmp_path / "log", "--patience", "0.5") as (_, host, port):
+def test_many_requests_on_one_connection_are_answered_beyond_the_timeout(model_file, tmp_path):
+    with serving(model_file, tmp_path / "log", "--timeout", "0.5") as (_, host, port):
         connection = http.client.HTTPConnection(host, port, timeout=20)
         for _ in range(6):
             connection.request("POST", API, BODY, {"Content-Type": MULTIPART})
@@ -168,6 +170,53 @@ def test_counters_outlive_a_killed_worker(model_file, tmp_path):
         assert predict(host, port) == 200
         assert metric(host, port, "covidcxr_predictions_total") == 9
         assert metric(host, port, "covidcxr_requests_in_progress") == 1
+
+
+def test_a_worker_that_crashes_is_replaced(model_file, tmp_path):
+    """As a decoder or the model may make it: the request in progress is lost, the next ones are answered."""
+    log = tmp_path / "log"
+    with serving(model_file, log, "--log-format", "json") as (process, host, port):
+        assert predict(host, port) == 200
+        (worker,) = children(process.pid)
+        connection = connect(host, port)
+        connection.sendall(HEAD + BODY[:1000])
+        time.sleep(0.3)  # until a thread waits for the rest
+        os.kill(worker, signal.SIGSEGV)
+        with connection, suppress(ConnectionResetError):
+            assert everything(connection) == b""
+        eventually(lambda: answers(host, port))
+        assert worker not in children(process.pid)
+        assert metric(host, port, "covidcxr_predictions_total") == 2
+        assert metric(host, port, "covidcxr_requests_in_progress") == 1
+    assert f"Worker (pid:{worker}) was sent SIGSEGV!" in log.read_text()
+
+
+def answers(host, port):
+    try:
+        return predict(host, port) == 200
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_no_worker_outlives_its_server(model_file, tmp_path, ending):
+    with serving(model_file, tmp_path / "log", "--workers", "2") as (process, host, port):
+        assert predict(host, port) == 200
+        workers = children(process.pid)
+        process.send_signal(ending)
+        process.wait(timeout=40)
+        eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
+
+
+def test_the_folder_for_counters_is_removed_at_the_end(model_file, tmp_path):
+    with serving(model_file, tmp_path / "log", "--workers", "2") as (process, host, port):
+        assert predict(host, port) == 200
+        mapped = Path(f"/proc/{children(process.pid)[0]}/maps").read_text().split()
+        (folder,) = {Path(word).parent for word in mapped if word.endswith(".db")}
+        assert str(folder).startswith("/dev/shm/covidcxr-")
+        process.terminate()
+        process.wait(timeout=40)
+        assert not folder.exists()
 
 
 def test_a_full_disk_does_not_matter(model_file, tmp_path):

@@ -1,5 +1,6 @@
-"""The Flask application: its parts, the health check, security headers, and requests that stay in memory."""
+"""The Flask application: its parts, security headers, and requests that stay in memory."""
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import IO, TYPE_CHECKING
 
@@ -10,22 +11,20 @@ from covidcxr.web.api.docs import create_docs
 from covidcxr.web.api.inference import create_inference
 from covidcxr.web.api.predictions import create_api
 from covidcxr.web.api.reports import create_reports
-from covidcxr.web.engine import Engine
 from covidcxr.web.http import access_log, problems
-from covidcxr.web.http.board import Board
 from covidcxr.web.http.health import Readiness, create_health
 from covidcxr.web.http.metrics import Metrics
-from covidcxr.web.http.rules import LazyRule
 from covidcxr.web.pages.pages import create_pages
-from covidcxr.web.scorer import Scorer
+from covidcxr.web.scorer import UploadScorer
 
 if TYPE_CHECKING:
+    from covidcxr.prediction.predictor import Predictor
     from covidcxr.web.http.guard import Guard
 
 FORM_FIELDS = 8
-"""Parts of a multipart request that may be something else than an image."""
+"""Parts of a multipart request allowed beside the images."""
 SECURITY_HEADERS = {
-    # blob: and data: are the previews that the browser and the API make
+    # blob: and data: for the previews that the browser and the API create
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -39,7 +38,7 @@ SECURITY_HEADERS = {
 
 
 class MemoryRequest(Request):
-    """A request whose uploads never touch the disk: werkzeug's own spools parts above 500 kB to a temporary file."""
+    """A request whose uploads never touch the disk; werkzeug writes parts above 500 kB to a temporary file."""
 
     def _get_file_stream(
         self,
@@ -48,69 +47,67 @@ class MemoryRequest(Request):
         filename: str | None = None,
         content_length: int | None = None,
     ) -> IO[bytes]:
-        return BytesIO()  # MAX_CONTENT_LENGTH bounds all streams of a request together
+        return BytesIO()  # MAX_CONTENT_LENGTH limits all streams of a request together
 
 
 class OrderedJson(DefaultJSONProvider):
-    """JSON objects in the order in which they were made, as ``predict --json`` prints them."""
+    """JSON objects whose members keep their order, as in ``predict --json``."""
 
     sort_keys = False
 
 
 class CovidCxr(Flask):
-    """Flask with MemoryRequest, OrderedJson and LazyRule."""
+    """Flask with MemoryRequest and OrderedJson."""
 
     request_class = MemoryRequest
-    url_rule_class = LazyRule
     json_provider_class = OrderedJson
 
 
 def create_app(
-    engine: Engine,
+    predictor: "Predictor",
     *,
+    parallel: int = 2,
     max_upload_mb: int = 64,
     max_files: int = 32,
     guard: "Guard | None" = None,
     log_addresses: bool = False,
-    board: Board | None = None,
-    row: int = 0,
+    stopping: Callable[[], bool] = lambda: False,
 ) -> Flask:
-    """Make the WSGI application.
+    """Create the WSGI application.
 
     Args:
-        engine: Decodes and scores.
-        max_upload_mb: Size of one whole request in MiB. A computed radiography plate of 4300 x 3600 pixels of 16 bits
+        predictor: Loaded model.
+        parallel: Images decoded and scored at the same time, see UploadScorer.
+        max_upload_mb: Size limit of one request in MiB. A computed radiography plate of 4300 x 3600 pixels of 16 bits
             takes 30 as uncompressed DICOM.
-        max_files: Images in one request.
-        guard: What a request must bring; None lets all pass.
-        log_addresses: Whether the log names the clients' addresses.
-        board: What the worker processes share; None where this is the only one.
-        row: Of the board, this process's own.
+        max_files: Number of images allowed in one request.
+        guard: Token, rate limit, origins and proxies; None accepts every request.
+        log_addresses: Whether the log shows the clients' addresses.
+        stopping: Returns whether the server is shutting down.
 
     Raises:
-        ValueError: A limit below 1.
+        ValueError: A limit is below 1.
     """
     if min(max_upload_mb, max_files) < 1:
         raise ValueError(f"Expected limits of at least 1. Received {max_upload_mb}, {max_files}.")
     app = CovidCxr(__name__)
     app.config["MAX_CONTENT_LENGTH"] = max_upload_mb * 2**20
     app.config["MAX_FORM_PARTS"] = max_files + FORM_FIELDS
-    board = board or Board()
-    metrics = Metrics(board, row)
-    scorer = Scorer(engine, metrics)
-    readiness = Readiness(engine, board)
+    metrics = Metrics(predictor.model)
+    scorer = UploadScorer(predictor, metrics, parallel=parallel)
+    readiness = Readiness(predictor, stopping)
     access_log.install(app, addresses=log_addresses)  # first: it gives each request its id
-    app.register_blueprint(create_pages(engine, max_upload_mb=max_upload_mb))
+    app.register_blueprint(create_pages(predictor, max_upload_mb=max_upload_mb))
     app.register_blueprint(create_reports(scorer))
     app.register_blueprint(create_api(scorer, max_files=max_files))
     app.register_blueprint(create_inference(scorer, readiness, max_images=max_files))
-    app.register_blueprint(create_health(engine.model, readiness))
+    app.register_blueprint(create_health(predictor.model, readiness))
     app.register_blueprint(create_docs())
-    metrics.install(app, engine.model)  # after all routes
+    metrics.install(app)
     if guard:
         from covidcxr.web.http.guard import install  # here: most servers have none
 
-        install(app, guard)  # after the counters: they see what it turns away
+        install(app, guard)  # after the counters, which see what it rejects
     problems.install(app)
     app.after_request(_secure)
     return app

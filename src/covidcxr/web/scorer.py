@@ -1,66 +1,58 @@
-"""Uploaded bytes to answers, for all interfaces, each of them counted."""
+"""Decode and score uploads, a few at a time."""
 
-from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from covidcxr.errors import ImageError
-from covidcxr.web.engine import Engine
+from covidcxr.images.decode import decode_image
+from covidcxr.images.grey import Grey
 from covidcxr.web.http.metrics import Metrics
 
 if TYPE_CHECKING:
-    from covidcxr.images.grey import Grey
-
-NOTHING: frozenset[str] = frozenset()
+    from covidcxr.prediction.predictor import Prediction, Predictor
 
 
-class Scorer:
-    """An engine whose predictions are counted.
+class UploadScorer:
+    """A predictor that scores a few images at a time and counts the results.
 
-    Attributes:
-        engine: Decodes and scores.
+    The same few threads score all images, so what decoding and the network need for the next image is already in the
+    cache and in the heap of its thread, whichever request it comes from.
+
+    Args:
+        predictor: Loaded model.
+        metrics: Counts predictions and files that are no image.
+        parallel: Images decoded and scored at the same time; others wait. Decoding takes many times the size of the
+            file in memory, so this, not the number of requests, sets the peak.
+
+    Raises:
+        ValueError: ``parallel`` is below 1.
     """
 
-    def __init__(self, engine: Engine, metrics: Metrics) -> None:
-        self.engine = engine
+    def __init__(self, predictor: "Predictor", metrics: Metrics, *, parallel: int) -> None:
+        if parallel < 1:
+            raise ValueError(f"Expected at least 1 image at a time. Received {parallel}.")
+        self.predictor = predictor
         self._metrics = metrics
+        self._threads = ThreadPoolExecutor(parallel, "scorer")
 
-    def score(self, image: "bytes | Grey", name: str, include: Collection[str] = NOTHING) -> dict[str, Any]:
-        """Return the object about an image, see covidcxr.web.jobs.score.
+    def score(self, image: bytes | Grey, name: str) -> "tuple[Grey, Prediction]":
+        """Decode an image file if it is not decoded yet, and score it.
 
-        Raises:
-            ImageError: The bytes are not a single image; the message calls it ``name``.
-        """
-        answer: dict[str, Any] = self._call("score", image, name, include)
-        self._count(answer)
-        return answer
-
-    def page(self, data: bytes, name: str, prevalence: float) -> bytes:
-        """Return a PDF about an image, see covidcxr.web.jobs.page.
+        Args:
+            image: Content of a file, or uint8, shape (height, width), from covidcxr.images.
+            name: Name of the image for messages.
 
         Raises:
-            ImageError: The bytes are not a single image; the message calls it ``name``.
+            ImageError: The bytes are not a single image.
         """
-        answer, page = self._call("page", data, name, prevalence)
-        self._count(answer)
-        return bytes(page)
+        return self._threads.submit(self._score, image, name).result()
 
-    def structured_report(self, data: bytes, name: str) -> bytes:
-        """Return a DICOM structured report about a DICOM image, see covidcxr.web.jobs.structured_report.
-
-        Raises:
-            ImageError: The bytes are not a single image; the message calls it ``name``.
-            ReportError: No report can be made about it.
-        """
-        answer, report = self._call("structured_report", data, name)
-        self._count(answer)
-        return bytes(report)
-
-    def _call(self, job: str, *arguments: Any) -> Any:  # noqa: ANN401 - each job has its own
+    def _score(self, image: bytes | Grey, name: str) -> "tuple[Grey, Prediction]":
         try:
-            return self.engine.call(job, *arguments)
+            grey = decode_image(image, name) if isinstance(image, bytes) else image
         except ImageError:
             self._metrics.refused()
             raise
-
-    def _count(self, answer: Mapping[str, Any]) -> None:
-        self._metrics.predicted(answer["label"], [flag["code"] for flag in answer["flags"]])
+        prediction = self.predictor.predict(grey)
+        self._metrics.predicted(prediction)
+        return grey, prediction

@@ -17,7 +17,6 @@ from covidcxr.prediction.flags import TEXTS
 from covidcxr.prediction.gate import BLACK, EXTREME, SMALLEST_SIDE, WHITE
 from covidcxr.prediction.predictor import LUNG, Predictor
 from covidcxr.web.app import SECURITY_HEADERS, create_app
-from covidcxr.web.jobs import LocalEngine
 from covidcxr.web.pages.pages import model_context, page_context
 from covidcxr.web.pages.samples import draw
 
@@ -65,9 +64,8 @@ def export_static(model: Path | None, out: Path, runtime: Path | None) -> str:
     (out / CONTRACT).write_text(json.dumps(contract(predictor)), "utf-8")
     (out / DRAWING).write_bytes(draw())
     shutil.copyfile(model or str(files("covidcxr") / "assets" / "covidcxr.onnx"), out / MODEL)
-    engine = LocalEngine(predictor)
-    app = create_app(engine)
-    (out / PAGES["/"]).write_text(_render(app, "/", page_context(engine) | LIMIT), "utf-8")
+    app = create_app(predictor)
+    (out / PAGES["/"]).write_text(_render(app, "/", page_context(predictor) | LIMIT), "utf-8")
     (out / PAGES["/model"]).write_text(_render(app, "/model", model_context()), "utf-8")
     return predictor.model
 

@@ -1,21 +1,23 @@
-"""Reports about one image, to keep: a page as PDF, and a DICOM structured report."""
+"""Reports about one image: a page as PDF, and a DICOM structured report."""
 
-from collections.abc import Callable
 from importlib.util import find_spec
 from io import BytesIO
 from threading import BoundedSemaphore
-from typing import cast
+from typing import TYPE_CHECKING
 
 from flask import Blueprint, abort, request
 from flask.typing import ResponseReturnValue
-from werkzeug.datastructures import FileStorage
 
 from covidcxr.errors import ImageError
-from covidcxr.web.engine import ReportError
-from covidcxr.web.scorer import Scorer
+from covidcxr.images.decode import is_dicom
+from covidcxr.web.api.predictions import FIELD, content_of
+from covidcxr.web.scorer import UploadScorer
+
+if TYPE_CHECKING:
+    from covidcxr.prediction.predictor import Prediction
 
 PREVALENCES = (0.001, 0.5)
-"""Shares of people with COVID-19 that predictive values are given for."""
+"""Allowed range of the share of people with COVID-19, for predictive values."""
 
 
 def has_dicom() -> bool:
@@ -23,46 +25,70 @@ def has_dicom() -> bool:
     return find_spec("highdicom") is not None
 
 
-def create_reports(scorer: Scorer) -> Blueprint:
-    """Make the blueprint of the reports."""
+def create_reports(scorer: UploadScorer) -> Blueprint:
+    """Create the blueprint of the reports."""
     reports = Blueprint("reports", __name__, url_prefix="/api/v1")
-    slot = BoundedSemaphore()  # reports are rare: one at a time bounds the memory
+    slot = BoundedSemaphore()  # one report at a time limits the memory; reports are rare
 
     @reports.post("/report.pdf")
     def pdf() -> ResponseReturnValue:
-        """Make a page about one image."""
-        upload, prevalence = _upload(), _prevalence()
-        return _report(lambda data, name: scorer.page(data, name, prevalence), upload, "application/pdf")
+        """Create a page about one image."""
+        from covidcxr.web.pdf import render_pdf  # here: importing fpdf2 takes longer than scoring an image
+
+        (data, name), prevalence = _upload(), _prevalence()
+        with slot:
+            try:
+                grey, prediction = scorer.score(data, name)
+            except ImageError as error:
+                abort(422, str(error))
+            page = render_pdf(grey, prediction, scorer.predictor.artifact, name, prevalence)
+        return page, {"Content-Type": "application/pdf"}
 
     @reports.post("/report.dcm")
     def dicom() -> ResponseReturnValue:
-        """Make a DICOM structured report about one DICOM image."""
+        """Create a DICOM structured report about one DICOM image."""
         if not has_dicom():
-            abort(501, "Expected a server with the extra dicom. Received a request to one without.")
-        return _report(scorer.structured_report, _upload(), "application/dicom")
-
-    def _report(make: Callable[[bytes, str], bytes], upload: FileStorage, media_type: str) -> ResponseReturnValue:
-        name, data = upload.filename or "", _content(upload)
-        try:
-            with slot:
-                return make(data, name), {"Content-Type": media_type}
-        except (ImageError, ReportError) as error:
-            abort(422, str(error))
+            abort(501, "This server cannot create DICOM reports: it lacks the extra dicom.")
+        data, name = _upload()
+        if not is_dicom(data):
+            abort(422, f"Expected a DICOM image. Received {name}, which is in another format.")
+        with slot:
+            try:
+                _, prediction = scorer.score(data, name)
+                report = _structured_report(data, prediction)
+            except ImageError as error:
+                abort(422, str(error))
+        return report, {"Content-Type": "application/dicom"}
 
     return reports
 
 
-def _upload() -> FileStorage:
-    upload = request.files.get("file")
+def _structured_report(data: bytes, prediction: "Prediction") -> bytes:
+    """Create the report about a DICOM image that could be decoded.
+
+    Raises:
+        ImageError: Its header does not allow a report; the message quotes no value of it.
+    """
+    from pydicom import dcmread, dcmwrite
+
+    from covidcxr.dicom.results.report import structured_report
+
+    file = BytesIO()
+    try:
+        ds = dcmread(BytesIO(data), force=True, stop_before_pixels=True)
+        dcmwrite(file, structured_report(ds, prediction), enforce_file_format=True)
+    except Exception as error:  # whatever pydicom and highdicom raise on a header that breaks the standard
+        reason = error if isinstance(error, ImageError) else f"one that cannot be read: {type(error).__name__}"
+        raise ImageError(f"Expected a DICOM image to report on. Received {reason}.") from error
+    return file.getvalue()
+
+
+def _upload() -> tuple[bytes, str]:
+    """Return content and name of the image of a request."""
+    upload = request.files.get(FIELD)
     if upload is None or not upload.filename:
-        abort(400, "Expected an image in the field 'file'. Received none.")
-    return upload
-
-
-def _content(upload: FileStorage) -> bytes:
-    data = cast(BytesIO, upload.stream).getvalue()
-    upload.close()
-    return data
+        abort(400, f"Expected an image in the field '{FIELD}'. Received none.")
+    return content_of(upload), upload.filename
 
 
 def _prevalence() -> float:

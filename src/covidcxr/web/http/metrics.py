@@ -1,161 +1,125 @@
-"""``GET /metrics``: counters for Prometheus, of all workers together. They know no file, no patient and no client."""
+"""``GET /metrics``: counters for Prometheus. They hold nothing of a file, a patient or a client.
 
+With share(), every worker process counts in files of one folder and the page sums over them. A worker is counted under
+its slot, not its process number: its replacement takes over its files, so no count is lost and no file piles up.
+"""
+
+import os
 import time
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, chain
-from threading import Lock
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flask import Flask, Response, g, request
 from flask.typing import ResponseReturnValue
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess, values
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from covidcxr import __version__
 from covidcxr.labels import LABELS
 from covidcxr.prediction.flags import FlagCode
-from covidcxr.web.http.board import ROW, Board
 
 if TYPE_CHECKING:
-    from prometheus_client.core import Metric
+    from covidcxr.prediction.predictor import Prediction
 
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Environment variable in which prometheus_client looks for the folder that processes share."""
 UNMATCHED = "unmatched"
-"""The route of requests for an address that is not there."""
-STATUSES = (
-    *("200", "204", "206", "302", "304", "308", "400", "401", "403", "404", "405", "406", "408", "412", "413"),
-    *("415", "416", "422", "429", "500", "503"),
-)
-OTHER = "other"
-"""The status of answers with none of these."""
+"""Route of requests for an address that does not exist."""
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper ends of the classes of durations."""
+"""Upper bounds of the histogram of durations."""
 DECLINED = "declined"
-"""The label of images that the model gave no answer for."""
+"""Label of images for which the model gave no answer."""
 
-Series = tuple[str, ...]
+
+def share(folder: Path, slot: int) -> None:
+    """Count in files that all workers read, from now on.
+
+    Args:
+        folder: Existing folder, the same for all workers.
+        slot: Number of this worker, different from those of the workers that run at the same time.
+    """
+    os.environ[FOLDER] = str(folder)
+    multiprocess.mark_process_dead(slot)  # type: ignore[no-untyped-call] # a killed worker left requests in progress
+    values.ValueClass = values.MultiProcessValue(process_identifier=lambda: slot)  # type: ignore[no-untyped-call]
 
 
 class Metrics:
-    """The counters of one worker process, in its row of the board."""
+    """The counters of one application."""
 
-    def __init__(self, board: Board, row: int) -> None:
-        self.board = board
-        self._row = board.row(row)
-        self._lock = Lock()
-        self._routes: tuple[str, ...] = ()
-        self._places: dict[Series, int] = {}
+    def __init__(self, model: str) -> None:
+        self._registry = registry = CollectorRegistry()
+        info = Gauge(
+            "covidcxr_model_info",
+            "Model and version that answer.",
+            ["model", "version"],
+            registry=registry,
+            multiprocess_mode="max",
+        )
+        self._running = Gauge(
+            "covidcxr_requests_in_progress",
+            "Requests in progress.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._requests = Counter(
+            "covidcxr_requests", "Requests answered, by route and status.", ["route", "status"], registry=registry
+        )
+        self._seconds = Histogram(
+            "covidcxr_request_duration_seconds",
+            "Time from the head of a request to its answer.",
+            ["route"],
+            registry=registry,
+            buckets=SECONDS,
+        )
+        self._predictions = Counter("covidcxr_predictions", "Images scored, by label.", ["label"], registry=registry)
+        self._flags = Counter("covidcxr_flags", "Flags given to images, by code.", ["code"], registry=registry)
+        self._refused = Counter("covidcxr_images_refused", "Files that were no image.", registry=registry)
+        info.labels(model, __version__).set(1)
+        for label in (*LABELS, DECLINED):  # listed from the start, as 0
+            self._predictions.labels(label)
+        for code in FlagCode:
+            self._flags.labels(code)
 
-    def install(self, app: Flask, model: str) -> None:
-        """Count the requests of an application whose routes are all there, and answer ``/metrics``."""
-        app.add_url_rule("/metrics", "metrics", lambda: self._page(model))
-        self._routes = (*sorted({rule.rule for rule in app.url_map.iter_rules()}), UNMATCHED)
-        self._places = {series: place for place, series in enumerate(_all_series(self._routes))}
-        if len(self._places) > ROW:
-            raise ValueError(f"Expected at most {ROW} numbers to count. Received {len(self._places)}.")
-        self._row[self._places["running",]] = 0  # what a killed worker left
+    def install(self, app: Flask) -> None:
+        """Count the requests of an application and answer ``/metrics``."""
+        app.add_url_rule("/metrics", "metrics", self._page)
         app.before_request(self._begin)
         app.after_request(self._end)
         app.teardown_request(self._leave)
 
-    def predicted(self, label: str | None, flags: Iterable[str]) -> None:
-        """Count a prediction by its label, None in abstentions, and the codes of its flags."""
-        self._add("predictions", label or DECLINED)
-        for code in flags:
-            self._add("flags", code)
+    def predicted(self, prediction: "Prediction") -> None:
+        """Count a prediction by its label and its flags."""
+        self._predictions.labels(prediction.label or DECLINED).inc()
+        for flag in prediction.flags:
+            self._flags.labels(flag.code).inc()
 
     def refused(self) -> None:
         """Count a file that is no image."""
-        self._add("refused")
-
-    def _add(self, *series: str, amount: float = 1) -> None:
-        with self._lock:
-            self._row[self._places[series]] += amount
+        self._refused.inc()
 
     def _begin(self) -> None:
         g.counted_since = time.perf_counter()
-        self._add("running")
+        self._running.inc()
 
     def _end(self, response: Response) -> Response:
         if "counted_since" in g:
-            seconds, route, status = (
-                time.perf_counter() - g.counted_since,
-                route_of_request(),
-                str(response.status_code),
-            )
-            self._add("requests", route, status if status in STATUSES else OTHER)
-            self._add("class", route, str(bisect_left(SECONDS, seconds)))
-            self._add("seconds", route, amount=seconds)
+            route = route_of_request()
+            self._requests.labels(route, response.status_code).inc()
+            self._seconds.labels(route).observe(time.perf_counter() - g.counted_since)
         return response
 
     def _leave(self, _: BaseException | None) -> None:
         if g.pop("counted_since", None) is not None:
-            self._add("running", amount=-1)
+            self._running.dec()
 
-    def _page(self, model: str) -> ResponseReturnValue:
-        from prometheus_client import CollectorRegistry  # here: it costs 20 ms
-        from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-
-        registry = CollectorRegistry()
-        registry.register(_Collector(lambda: self._families(model)))
+    def _page(self) -> ResponseReturnValue:
+        registry = self._registry
+        if FOLDER in os.environ:
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-    def _families(self, model: str) -> "Iterator[Metric]":
-        from prometheus_client.core import (
-            CounterMetricFamily,
-            GaugeMetricFamily,
-            HistogramMetricFamily,
-            InfoMetricFamily,
-        )
-
-        yield InfoMetricFamily("covidcxr_model", "What answers.", {"model": model, "version": __version__})
-        running = GaugeMetricFamily("covidcxr_requests_in_progress", "Requests being answered.")
-        running.add_metric([], self._total("running"))
-        yield running
-        requests = CounterMetricFamily(
-            "covidcxr_requests", "Requests answered, by route and status.", labels=["route", "status"]
-        )
-        predictions = CounterMetricFamily(
-            "covidcxr_predictions", "Images scored, by the label they got.", labels=["label"]
-        )
-        flags = CounterMetricFamily("covidcxr_flags", "Flags given to images.", labels=["code"])
-        for family, name in ((requests, "requests"), (predictions, "predictions"), (flags, "flags")):
-            for series in self._places:
-                if series[0] == name and ((value := self._total(*series)) or family is not requests):
-                    family.add_metric(series[1:], value)
-            yield family
-        refused = CounterMetricFamily("covidcxr_images_refused", "Files that were no image.")
-        refused.add_metric([], self._total("refused"))
-        yield refused
-        seconds = HistogramMetricFamily(
-            "covidcxr_request_duration_seconds", "From the head of a request to its answer.", labels=["route"]
-        )
-        for route in self._routes:
-            counts = [*accumulate(self._total("class", route, str(i)) for i in range(len(SECONDS) + 1))]
-            if counts[-1]:
-                ends = zip((*map(str, SECONDS), "+Inf"), counts, strict=True)
-                seconds.add_metric([route], list(ends), self._total("seconds", route))
-        yield seconds
-
-    def _total(self, *series: str) -> float:
-        return self.board.total(self._places[series])
-
-
-class _Collector:
-    """What prometheus_client calls a collector."""
-
-    def __init__(self, collect: Any) -> None:  # noqa: ANN401
-        self.collect = collect
 
 
 def route_of_request() -> str:
-    """Return the pattern of the address that was asked for: it holds nothing that the client made up."""
+    """Return the pattern of the requested address, which holds nothing that the client made up."""
     return request.url_rule.rule if request.url_rule else UNMATCHED
-
-
-def _all_series(routes: Sequence[str]) -> Iterator[Series]:
-    """Name every number in one order, the same in all workers: the vocabularies are closed."""
-    yield from (("running",), ("refused",))
-    yield from (("predictions", label) for label in (*LABELS, DECLINED))
-    yield from (("flags", code) for code in FlagCode)
-    for route in routes:
-        yield from (("requests", route, status) for status in (*STATUSES, OTHER))
-        yield from chain((("class", route, str(i)) for i in range(len(SECONDS) + 1)), [("seconds", route)])

@@ -1,41 +1,49 @@
-"""Examples to try the page with: a drawing, and published radiographs that the server fetches when somebody asks.
+"""Examples to try the page with: a drawing, and published radiographs that the server fetches on demand.
 
-No picture of a collection is part of the package. What is fetched stays in memory, as it is the same for everybody.
+The package contains no picture of a collection. Fetched pictures stay in memory; they are the same for everybody.
 """
 
 import hashlib
+import logging
+import time
 from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
-from threading import Lock
+from threading import Lock, Thread
 from urllib.parse import quote
 
 from covidcxr.errors import DownloadError
 
 COMMIT = "6a4242344473ccb5ed0d2148d8c7bfb1691e4ed8"
 BASE = f"https://raw.githubusercontent.com/ieee8023/covid-chestxray-dataset/{COMMIT}/images"
-"""The COVID-19 Image Data Collection at the commit that covidcxr.data.sources pins too."""
-TIMEOUT = 5.0
-"""Seconds to connect, and without a byte."""
+"""The COVID-19 Image Data Collection at the commit that covidcxr.data.sources also pins."""
+TIMEOUT = 3.0
+"""Seconds to connect, and between two bytes."""
+OVERDUE = 10.0
+"""Seconds after which examples that have not arrived are treated as unavailable."""
+RETRY_AFTER = 300.0
+"""Seconds until a failed download is tried again."""
 MAX_BYTES = 8 * 2**20
 DRAWN = "drawing"
-"""Name of the synthetic radiograph, which needs no server."""
+"""Name of the synthetic radiograph, which needs no download."""
 KINDS = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg"}
-"""First bytes of the kinds of picture that are passed on, and their media types."""
+"""First bytes of the accepted formats, and their media types."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
+class PublishedSample:
     """A published radiograph.
 
     Attributes:
-        name: Short name in addresses.
+        name: Short name for addresses.
         file: File name in the collection.
-        title: What its publisher says that it shows.
-        licence: As the collection's metadata give it.
-        credit: Whom to name, as the collection's metadata say it.
-        page: Where it was published first.
-        sha256: Expected hash, 64 hex digits; empty where nobody has recorded it: the commit in the address names the
+        title: Finding according to the publisher.
+        licence: Licence according to the collection's metadata.
+        credit: Author to name, according to the collection's metadata.
+        page: Address of the first publication.
+        sha256: Expected hash, 64 hex digits; empty where none was recorded: the commit in the address identifies the
             content, but only the server vouches for it.
     """
 
@@ -49,7 +57,7 @@ class Sample:
 
 
 SAMPLES = (
-    Sample(
+    PublishedSample(
         name="covid-1",
         file="covid-19-pneumonia-7-PA.jpg",
         title="COVID-19",
@@ -57,7 +65,7 @@ SAMPLES = (
         credit="Case courtesy of Dr Domenico Nicoletti, Radiopaedia.org, rID: 74724.",
         page="https://radiopaedia.org/cases/covid-19-pneumonia-7",
     ),
-    Sample(
+    PublishedSample(
         name="covid-2",
         file="covid-19-pneumonia-30-PA.jpg",
         title="COVID-19",
@@ -65,7 +73,7 @@ SAMPLES = (
         credit="Case courtesy of Dr Bahman Rasuli, Radiopaedia.org, rID: 75330.",
         page="https://radiopaedia.org/cases/covid-19-pneumonia-30",
     ),
-    Sample(
+    PublishedSample(
         name="pneumonia-1",
         file="streptococcus-pneumoniae-pneumonia-1.jpg",
         title="Pneumonia, Streptococcus",
@@ -73,7 +81,7 @@ SAMPLES = (
         credit="Case courtesy of Dr Yair Glick, Radiopaedia.org, rID: 68055.",
         page="https://radiopaedia.org/cases/streptococcus-pneumoniae-pneumonia-1",
     ),
-    Sample(
+    PublishedSample(
         name="pneumonia-2",
         file="legionella-pneumonia-1.png",
         title="Pneumonia, Legionella",
@@ -81,7 +89,7 @@ SAMPLES = (
         credit="Case courtesy of Dr Henry Knipe, Radiopaedia.org, rID: 45780.",
         page="https://radiopaedia.org/cases/legionella-pneumonia-1",
     ),
-    Sample(
+    PublishedSample(
         name="normal-1",
         file="covid-19-pneumonia-58-prior.jpg",
         title="No finding",
@@ -90,46 +98,61 @@ SAMPLES = (
         page="https://radiopaedia.org/cases/covid-19-pneumonia-58",
     ),
 )
-"""Licence and credit as metadata.csv gives them."""
+"""Licence and credit as in metadata.csv."""
 
 
 class Gallery:
-    """The published examples, fetched once each. Safe to share between threads.
+    """The published examples, each fetched once, in the background: no request waits for another server.
 
-    Attributes:
-        samples: By name.
+    Safe to share between threads.
+
+    Args:
+        base: Address of the folder with the files.
+        samples: Examples to offer.
+        timeout: Seconds to connect, and between two bytes.
     """
 
-    def __init__(self, base: str = BASE, samples: tuple[Sample, ...] = SAMPLES, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self, base: str = BASE, samples: tuple[PublishedSample, ...] = SAMPLES, timeout: float = TIMEOUT
+    ) -> None:
         self.samples = {sample.name: sample for sample in samples}
         self._base = base
         self._timeout = timeout
         self._fetched: dict[str, bytes] = {}
+        self._downloading: set[str] = set()
+        self._started = -RETRY_AFTER
         self._lock = Lock()
 
-    def reachable(self) -> bool:
-        """Tell whether the collection can be reached: by its first example, which the page shows next anyway."""
-        try:
-            self.fetch(next(iter(self.samples)))
-        except (DownloadError, StopIteration):
-            return False
-        return True
+    def fetch(self) -> bool:
+        """Start to download what is missing, unless that was tried a short time ago.
 
-    def fetch(self, name: str) -> tuple[bytes, str]:
-        """Return an example and its media type.
-
-        Raises:
-            KeyError: No such example.
-            DownloadError: The server cannot be reached or sends something else.
+        Returns:
+            Whether downloads are in progress that may still succeed.
         """
-        sample = self.samples[name]
-        with self._lock:  # one at a time: the page asks for all of them at once
-            if name not in self._fetched:
-                self._fetched[name] = self._download(sample)
-            data = self._fetched[name]
-        return data, _media_type(data)
+        with self._lock:
+            if time.monotonic() - self._started >= RETRY_AFTER:
+                missing = self.samples.keys() - self._fetched.keys() - self._downloading
+                self._downloading |= missing
+                self._started = time.monotonic()
+                for name in missing:
+                    Thread(target=self._keep, args=(self.samples[name],), daemon=True).start()
+            return bool(self._downloading) and time.monotonic() - self._started < OVERDUE
 
-    def _download(self, sample: Sample) -> bytes:
+    def get(self, name: str) -> tuple[bytes, str] | None:
+        """Return an example and its media type; None if it has not been downloaded."""
+        data = self._fetched.get(name)
+        return (data, _media_type(data)) if data is not None else None
+
+    def _keep(self, sample: PublishedSample) -> None:
+        try:
+            self._fetched[sample.name] = self._download(sample)
+        except DownloadError as error:
+            logger.warning("%s", error)
+        finally:
+            with self._lock:
+                self._downloading.discard(sample.name)
+
+    def _download(self, sample: PublishedSample) -> bytes:
         from http.client import HTTPException  # here: most servers never fetch anything
         from urllib.error import HTTPError
         from urllib.request import urlopen
@@ -141,7 +164,7 @@ class Gallery:
         except (OSError, HTTPException) as error:
             if isinstance(error, HTTPError):
                 error.close()  # it holds the connection
-            raise DownloadError(f"Expected the example {url}. Received: {error}.") from error
+            raise DownloadError(f"Cannot download the example {url}: {error}.") from error
         received = hashlib.sha256(data).hexdigest()
         if sample.sha256 and received != sample.sha256:
             raise DownloadError(f"Expected sha256 {sample.sha256} from {url}. Received {received}.")
@@ -154,7 +177,7 @@ class Gallery:
 
 @cache
 def draw() -> bytes:
-    """Return a PNG of a synthetic radiograph with opacities in both lungs; no patient is in it."""
+    """Return a PNG of a synthetic radiograph with opacities in both lungs, of no patient."""
     import numpy as np
     from PIL import Image
 

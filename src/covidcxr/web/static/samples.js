@@ -1,4 +1,4 @@
-// The gallery of examples: fetched by the server, and only once somebody opens it.
+// The gallery of examples, which the server downloads when somebody opens it.
 import { fetchSample, listSamples } from "./predict.js";
 
 const details = document.getElementById("samples");
@@ -6,13 +6,13 @@ const note = document.getElementById("samples-note");
 const gallery = document.getElementById("gallery");
 const template = document.getElementById("sample").content;
 
-/** Call `add(files)` with an example that was chosen. */
+/** Call `add(files)` with each chosen example. */
 export function followSamples(add) {
   details.addEventListener("toggle", () => details.open && !gallery.children.length && fill(add));
 }
 
 async function fill(add) {
-  note.textContent = "Looking for examples";
+  note.textContent = "Looking for examples …";
   try {
     const { samples, note: text } = await listSamples();
     gallery.replaceChildren(...samples.map((sample) => figure(sample, add)));
@@ -25,7 +25,8 @@ async function fill(add) {
 function figure(sample, add) {
   const element = template.firstElementChild.cloneNode(true);
   const find = (selector) => element.querySelector(selector);
-  find("img").src = sample.picture;
+  const fetched = fetchSample(sample);
+  fetched.then((file) => (find("img").src = URL.createObjectURL(file))).catch((error) => (note.textContent = error.message));
   find(".sample-title").textContent = sample.title;
   find(".credit").textContent = `${sample.credit} ${sample.licence}.`;
   find(".source").hidden = !sample.page;
@@ -34,7 +35,7 @@ function figure(sample, add) {
   button.addEventListener("click", async () => {
     button.disabled = true;
     try {
-      add([await fetchSample(sample)]);
+      add([await fetched]);
     } catch (error) {
       note.textContent = error.message;
     } finally {
