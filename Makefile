@@ -24,8 +24,8 @@ reproduce: $(VENV)/everything ## the shipped model and its figures from the raw 
 	$(BIN)/python scripts/reproduce.py --data $(DATA) --out $(OUT)
 
 reference: $(VENV)/everything ## what `covidcxr batch` compares with: the training images of the shipped model, by the manifest in OUT
-	$(BIN)/python scripts/make_reference.py --manifest $(OUT)/manifest.csv
-	$(BIN)/python scripts/measure_drift.py --manifest $(OUT)/manifest.csv
+	$(BIN)/covidcxr batch reference $(OUT)/manifest.csv --out src/covidcxr/assets/reference.json
+	$(BIN)/python scripts/measure_drift.py $(OUT)/manifest.csv
 
 publish: $(VENV)/everything ## ship the model and the figures that `make reproduce` left in OUT
 	cp $(OUT)/default.onnx src/covidcxr/assets/covidcxr.onnx

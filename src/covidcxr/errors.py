@@ -31,6 +31,10 @@ class LockedError(CovidCxrError):
     """Another process is using a folder that only one may use at a time."""
 
 
+class BatchError(CovidCxrError):
+    """A batch cannot be planned, resumed or finished."""
+
+
 class MissingExtraError(CovidCxrError):
     """An optional dependency is not installed."""
 

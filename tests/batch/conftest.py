@@ -12,8 +12,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 from PIL import Image
 
-from covidcxr.batch.plan import Settings
-from covidcxr.batch.scoring import Job
+from covidcxr.batch.plan import BatchSettings
+from covidcxr.batch.scoring import BatchJob
 from covidcxr.images.phantom import radiograph
 from support.dicom_objects import dicom, write
 from support.ports import free_port, listens
@@ -48,15 +48,15 @@ def archive(pictures, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def job(tmp_path, model_file) -> Job:
+def job(tmp_path, model_file) -> BatchJob:
     """A batch in an empty folder, with the tiny model."""
-    return Job(out=str(tmp_path / "out"), model=model_file)
+    return BatchJob(out=str(tmp_path / "out"), model=model_file)
 
 
 @pytest.fixture
-def settings(predictor) -> Settings:
-    """What the batch is of."""
-    return Settings(sources=("pictures",), model=predictor.model, maps=None)
+def settings(predictor) -> BatchSettings:
+    """Settings of a batch of ``pictures``."""
+    return BatchSettings(sources=("pictures",), model=predictor.model, maps=None)
 
 
 def many(pictures: Path, folder: Path, images: int) -> Path:
@@ -69,7 +69,7 @@ def many(pictures: Path, folder: Path, images: int) -> Path:
 
 def rows(out: Path | str) -> list[dict[str, object]]:
     """Return all rows of a batch, in the order of the parts."""
-    return [row for part in sorted(Path(out).glob("part-*.parquet")) for row in pq.read_table(part).to_pylist()]
+    return [row for part in sorted(Path(out, "rows").glob("part-*.parquet")) for row in pq.read_table(part).to_pylist()]
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ import pytest
 
 from batch.conftest import many, rows
 from batch.test_run import wait_for_parts
-from covidcxr.batch.run import Options, run
-from covidcxr.batch.storage import BatchError
+from covidcxr.batch.run import BatchOptions, run
+from covidcxr.errors import BatchError
 from support.ports import free_port
 
 IMAGES = 1000
@@ -64,26 +64,29 @@ def test_a_killed_command_worker_and_machine_lose_and_double_nothing(cluster, pi
                 killed.append(workers[0])
                 cluster.remove_node(nodes[1], allow_graceful=False)
 
-    options = Options(sources=(str(table),), out=str(out), model=model_file, ray=cluster.address)
+    options = BatchOptions(sources=(str(table),), out=str(out), model=model_file, ray=cluster.address)
     summary = run(options, watch)
     assert len(killed) == 2
     assert not any(process.is_running() for process in killed)
     assert 0 < summary["run"]["images"] < IMAGES == summary["images"]
     assert [row["path"] for row in rows(out)] == table.read_text().split()[1:]
-    assert not list(out.glob(".*.part"))
+    assert not list(out.rglob(".*.part*"))
 
 
 def test_no_cluster(pictures, tmp_path, model_file, monkeypatch):
     """What ``ray.init`` says of a missing cluster, here without its minute and a half of trying, is one line."""
     monkeypatch.setattr("ray.init", lambda **_: (_ for _ in ()).throw(ConnectionError("nobody answers")))
-    options = Options(sources=(str(pictures),), out=str(tmp_path), model=model_file, ray="auto")
-    with pytest.raises(BatchError, match=r"can be reached\. Received auto: nobody answers"):
+    options = BatchOptions(sources=(str(pictures),), out=str(tmp_path), model=model_file, ray="auto")
+    with pytest.raises(
+        BatchError, match=r"a running Ray cluster\. Received auto, which cannot be reached: nobody answers"
+    ):
         run(options, lambda plan, left, done: done)
 
 
 def test_an_address_where_nothing_answers_is_told_at_once(pictures, tmp_path, model_file):
-    options = Options(sources=(str(pictures),), out=str(tmp_path), model=model_file, ray=f"127.0.0.1:{free_port()}")
+    address = f"127.0.0.1:{free_port()}"
+    options = BatchOptions(sources=(str(pictures),), out=str(tmp_path), model=model_file, ray=address)
     start = time.monotonic()
-    with pytest.raises(BatchError, match=r"can be reached\. Received 127\.0\.0\.1:\d+: .*refused"):
+    with pytest.raises(BatchError, match=r"a running Ray cluster\. Received 127\.0\.0\.1:\d+, .*refused"):
         run(options, lambda plan, left, done: done)
     assert time.monotonic() - start < 30

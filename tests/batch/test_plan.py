@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from covidcxr.batch.plan import LARGEST, Plan, make_plan, part_name, parts_done
-from covidcxr.batch.storage import BatchError, names_in
+from covidcxr.batch.plan import LARGEST, Plan, make_plan, part_of, parts_done
+from covidcxr.batch.storage import names_in
+from covidcxr.errors import BatchError
 from covidcxr.images.paths import ImagePath
 
 
@@ -55,6 +56,7 @@ def test_no_input_leaves_no_plan(tmp_path, settings):
 
 def test_a_part_that_is_there_is_done(tmp_path, settings):
     plan = make_plan(str(tmp_path), settings, inputs(60))
-    Path(tmp_path, part_name(2)).touch()
-    Path(tmp_path, f".{part_name(1)}.12.part").touch()
+    Path(tmp_path, "rows").mkdir()
+    Path(part_of(str(tmp_path), 2)).touch()
+    Path(tmp_path, "rows", ".part-000001.12.part.parquet").touch()
     assert parts_done(str(tmp_path), plan) == [2]

@@ -9,7 +9,7 @@ from covidcxr.batch import pool
 from covidcxr.batch.plan import make_plan
 from covidcxr.batch.pool import score_here
 from covidcxr.batch.sources import find
-from covidcxr.batch.storage import BatchError
+from covidcxr.errors import BatchError
 
 IMAGES = 400
 
@@ -55,7 +55,7 @@ def test_workers_that_die_again_and_again_are_an_error(planned, monkeypatch):
         yield
 
     monkeypatch.setattr(pool, "_in_processes", broken)
-    with pytest.raises(BatchError, match=r"Expected processes that live\. Received 3"):
+    with pytest.raises(BatchError, match=r"killed 3 times in a row before shard 0"):
         list(score_here(job, shards, workers=2))
 
 

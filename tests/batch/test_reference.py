@@ -4,23 +4,26 @@ import csv
 import json
 from dataclasses import replace
 from importlib.resources import files
+from pathlib import Path
 
-import make_reference
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
-from tables import load
 
 from batch.test_run import unwatched
 from covidcxr.batch.drift import MOVED, Change
 from covidcxr.batch.reference import MISSING, SHIPPED, find_reference
-from covidcxr.batch.run import Options, run
+from covidcxr.batch.run import BatchOptions, run
+from covidcxr.cli import cli
 from covidcxr.data.manifest import Split, data_hash, write_manifest
-from covidcxr.errors import ManifestError
+from covidcxr.errors import BatchError, ManifestError
 from covidcxr.images.phantom import radiograph
 from covidcxr.prediction.predictor import Predictor
 from support.small_models import with_metadata
 from support.small_recipes import small_recipe
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -33,10 +36,19 @@ def trained(model_file, records, tmp_path):
     return model, known
 
 
+def made(manifest, model):
+    """Make the reference of a model with the command; return its path."""
+    out = manifest.with_name("reference.json")
+    arguments = ["batch", "reference", str(manifest), "--model", str(model), "--out", str(out)]
+    result = CliRunner().invoke(cli, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return out
+
+
 def scored(out, *paths, **options):
     table = out.with_suffix(".csv")
     table.write_text("path\n" + "".join(f"{path}\n" for path in paths))
-    return run(Options(sources=(str(table),), out=str(out), workers=1, **options), unwatched)
+    return run(BatchOptions(sources=(str(table),), out=str(out), workers=1, **options), unwatched)
 
 
 def test_the_shipped_one_is_of_the_shipped_model():
@@ -49,7 +61,7 @@ def test_the_shipped_one_is_of_the_shipped_model():
     assert {sum(histogram["counts"]) for histogram in reference["histograms"].values()} == {reference["images"]}
     assert (files("covidcxr") / "assets" / SHIPPED).stat().st_size < 10_000
     assert find_reference(None, shipped.model[:-1] + "x") is None
-    assert load("docs/results/drift.json")["model"] == shipped.model
+    assert json.loads((ROOT / "docs" / "results" / "drift.json").read_text())["model"] == shipped.model
 
 
 def test_the_shipped_model_is_compared_without_being_asked(tmp_path):
@@ -70,20 +82,19 @@ def test_another_model_has_none_and_is_told_so(pictures, tmp_path, model_file):
 
 def test_only_training_images_enter(trained, tmp_path):
     model, known = trained
-    made = make_reference.reference(tmp_path / "manifest.csv", model, unwatched)
-    assert made["images"] == len(known) == 30
+    text = made(tmp_path / "manifest.csv", model).read_text()
+    reference = json.loads(text)
+    assert reference["images"] == len(known) == 30
     greys = [Image.open(record.path).convert("L") for record in known]
     expected = np.histogram([np.mean(np.asarray(grey)) for grey in greys], 100, (0, 255))[0]
-    assert made["histograms"]["grey_mean"]["counts"] == expected.tolist()
-    text = json.dumps(made)
+    assert reference["histograms"]["grey_mean"]["counts"] == expected.tolist()
     assert not any(name in text for record in known for name in (str(record.path), record.patient_id, record.id))
 
 
 def test_unseen_images_of_the_same_kind_have_not_moved(trained, records, tmp_path):
     """The test split of the manifest is near its training split; the same pictures much brighter are not."""
     model, _ = trained
-    (tmp_path / "r.json").write_text(json.dumps(make_reference.reference(tmp_path / "manifest.csv", model, unwatched)))
-    given = {"model": model, "reference": str(tmp_path / "r.json")}
+    given = {"model": model, "reference": str(made(tmp_path / "manifest.csv", model))}
     chosen = [record.path for record in records if record.split is Split.TEST and record.label != "pneumonia"]
     same = scored(tmp_path / "same", *chosen, **given)
     assert same["reference"]["images"] == 30
@@ -103,4 +114,14 @@ def test_another_manifest_is_refused(trained, tmp_path):
     with (tmp_path / "manifest.csv").open("w", newline="") as file:
         csv.writer(file).writerows([first, *others[3:]])
     with pytest.raises(ManifestError, match="Expected the manifest on which"):
-        make_reference.reference(tmp_path / "manifest.csv", model, unwatched)
+        made(tmp_path / "manifest.csv", model)
+
+
+def test_an_image_that_cannot_be_scored_any_more(trained, tmp_path):
+    model, known = trained
+    known[0].path.rename(tmp_path / "moved")
+    try:
+        with pytest.raises(BatchError, match=r"Expected training images that can be scored\. Received .*FILE"):
+            made(tmp_path / "manifest.csv", model)
+    finally:
+        (tmp_path / "moved").rename(known[0].path)

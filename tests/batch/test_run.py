@@ -19,10 +19,11 @@ from PIL import Image
 
 from batch.conftest import many, rows
 from covidcxr import DISCLAIMER
-from covidcxr.batch.run import LOCK, Options, run
+from covidcxr.batch.run import LOCK, BatchOptions, run
 from covidcxr.batch.sources import find
-from covidcxr.batch.storage import BatchError, names_in, parquet, write
+from covidcxr.batch.storage import names_in, parquet, write
 from covidcxr.cli import cli
+from covidcxr.errors import BatchError, LockedError
 from covidcxr.images.phantom import radiograph
 from support.processes import eventually
 
@@ -37,7 +38,7 @@ def batch(tmp_path, model_file):
 
     def score(*sources, **options):
         options = {"out": str(tmp_path / "out"), "model": model_file, "workers": 1} | options
-        return run(Options(sources=tuple(map(str, sources)), **options), unwatched)
+        return run(BatchOptions(sources=tuple(map(str, sources)), **options), unwatched)
 
     return score
 
@@ -62,7 +63,7 @@ def test_summary(batch, pictures, tmp_path, predictor):
 
 def test_a_finished_batch_is_not_done_again(batch, pictures, tmp_path):
     first = batch(pictures)
-    part = tmp_path / "out" / "part-000000.parquet"
+    part = tmp_path / "out" / "rows" / "part-000000.parquet"
     before = part.stat().st_mtime_ns
     again = batch(pictures)
     assert part.stat().st_mtime_ns == before
@@ -74,11 +75,11 @@ def test_a_part_that_is_missing_is_made_again(batch, pictures, tmp_path):
     table = many(pictures, tmp_path, 60)
     batch(table)
     before = [row["path"] for row in rows(tmp_path / "out")]
-    (tmp_path / "out" / "part-000001.parquet").unlink()
-    (tmp_path / "out" / ".part-000001.parquet.1.part").write_text("half")
+    (tmp_path / "out" / "rows" / "part-000001.parquet").unlink()
+    (tmp_path / "out" / "rows" / ".part-000001.1.part.parquet").write_text("half")
     assert batch(table)["run"]["images"] == 16
     assert [row["path"] for row in rows(tmp_path / "out")] == before == table.read_text().split()[1:]
-    assert not list((tmp_path / "out").glob(".part-*"))
+    assert not list((tmp_path / "out").rglob(".part-*"))
 
 
 def test_another_model_or_other_options_are_refused(batch, pictures, plain_model_file, tmp_path):
@@ -96,23 +97,25 @@ def test_two_commands_in_one_folder(batch, pictures, tmp_path):
     (tmp_path / "out").mkdir()
     with (tmp_path / "out" / LOCK).open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(BatchError, match="alone in"):
+        with pytest.raises(LockedError, match=r"Another process is using .*out"):
             batch(pictures)
     batch(pictures)
 
 
 def test_maps_of_a_model_without_any(pictures, tmp_path, mapless_model_file):
-    options = Options(sources=(str(pictures),), out=str(tmp_path / "out"), maps=str(tmp_path), model=mapless_model_file)
+    options = BatchOptions(
+        sources=(str(pictures),), out=str(tmp_path / "out"), maps=str(tmp_path), model=mapless_model_file
+    )
     with pytest.raises(BatchError, match="Expected a model with an activation map"):
-        run(options, lambda plan, left, done: done)
+        run(options, unwatched)
     assert not (tmp_path / "out").exists()
 
 
 def test_results_need_a_folder(pictures, tmp_path, model_file):
     (tmp_path / "note.txt").write_text("no folder")
-    options = Options(sources=(str(pictures),), out=str(tmp_path / "note.txt"), model=model_file)
+    options = BatchOptions(sources=(str(pictures),), out=str(tmp_path / "note.txt"), model=model_file)
     with pytest.raises(BatchError, match=r"Expected a folder for the results\. Received .*note\.txt"):
-        run(options, lambda plan, left, done: done)
+        run(options, unwatched)
 
 
 def test_drift(batch, tmp_path):
@@ -136,13 +139,13 @@ def test_drift(batch, tmp_path):
 
 
 def test_a_reference_must_be_one(batch, pictures, tmp_path, plain_model_file):
-    with pytest.raises(BatchError, match="finished batch as a reference"):
+    with pytest.raises(BatchError, match="folder of a finished batch"):
         batch(pictures, reference=str(tmp_path))
     (tmp_path / "summary.json").write_text("{}")
     with pytest.raises(BatchError, match="summary of a batch"):
         batch(pictures, reference=str(tmp_path))
     batch(pictures, out=str(tmp_path / "r"), model=plain_model_file)
-    with pytest.raises(BatchError, match="a reference made by the model"):
+    with pytest.raises(BatchError, match="a reference made with the model"):
         batch(pictures, reference=str(tmp_path / "r"))
 
 
@@ -172,7 +175,7 @@ def test_a_bucket_for_everything(batch, pictures, s3):
     assert batch("s3://xrays/all/in", **out)["labels"] == {"normal": 1, "covid": 1}
     assert batch("s3://xrays/all/in", **out)["run"]["images"] == 0
     keys = {item["Key"] for item in s3.list_objects_v2(Bucket="xrays", Prefix="all/")["Contents"]}
-    names = ["part-000000.parquet", "plan.parquet", "summary.html", "summary.json"]
+    names = ["rows/part-000000.parquet", "plan.parquet", "summary.html", "summary.json"]
     assert keys == {
         *(f"all/out/{name}" for name in names),
         *("all/in/a-dark.png", "all/in/b-bright.jpg"),
@@ -187,15 +190,16 @@ def test_a_bucket_of_google_for_everything(batch, pictures, gs):
     out = {"out": f"{gs}/out", "maps": f"{gs}/maps"}
     assert batch(f"{gs}/in", **out)["labels"] == {"normal": 1, "covid": 1, "error": 1}
     assert batch(f"{gs}/in", **out)["run"]["images"] == 0
-    assert names_in(f"{gs}/out") == {"part-000000.parquet", "plan.parquet", "summary.html", "summary.json"}
+    assert names_in(f"{gs}/out") - {"rows"} == {"plan.parquet", "summary.html", "summary.json"}
+    assert names_in(f"{gs}/out/rows") == {"part-000000.parquet"}
     assert names_in(f"{gs}/maps/000000") == {"000000.png", "000001.png"}
-    with parquet(f"{gs}/out/part-000000.parquet") as part:
+    with parquet(f"{gs}/out/rows/part-000000.parquet") as part:
         names = part.read(["path"])["path"].to_pylist()
     assert names == [f"{gs}/in/{name}" for name in ("a-dark.png", "b-bright.jpg", "e-broken.png")]
 
 
 def test_storage_that_fails_is_one_line(batch, pictures, s3):
-    with pytest.raises(BatchError, match=r"storage that answers and has room\. Received: .*NO_SUCH_BUCKET"):
+    with pytest.raises(BatchError, match=r"The storage failed: .*NO_SUCH_BUCKET"):
         batch(pictures, out="s3://nowhere/out")
 
 
@@ -203,7 +207,7 @@ def test_command(pictures, tmp_path, model_file):
     arguments = ["batch", str(pictures), "--out", str(tmp_path / "out"), "--model", str(model_file), "--workers", "1"]
     result = CliRunner().invoke(cli, arguments)
     assert result.exit_code == 0, result.output
-    assert "5 images, 5 of them now" in result.stdout
+    assert "5 images, 5 of them in this run" in result.stdout
     assert "labels: covid 2, normal 1, abstained 1, error 1" in result.stdout
     assert DISCLAIMER in result.stdout
 
@@ -227,7 +231,6 @@ def test_a_terminal_shows_images_rate_and_time_left(pictures, tmp_path, model_fi
 def test_one_machine_needs_neither_ray_nor_training(pictures, tmp_path, model_file):
     program = f"""
 from covidcxr.cli import cli
-from support.processes import eventually
 try:
     cli(["batch", {str(pictures)!r}, "--out", {str(tmp_path)!r}, "--model", {str(model_file)!r}, "--workers", "1"])
 except SystemExit as end:
@@ -257,22 +260,22 @@ def test_kill_9_of_the_command_loses_and_doubles_nothing(pictures, tmp_path, mod
     gone, alive = psutil.wait_procs(workers, timeout=20)
     assert gone
     assert not alive
-    written = {path: path.stat().st_mtime_ns for path in out.glob("part-*.parquet")}
+    written = {path: path.stat().st_mtime_ns for path in out.glob("rows/part-*.parquet")}
     total = pq.ParquetFile(out / "plan.parquet").num_row_groups
     assert len(parts) <= len(written) < total
     second = subprocess.run(command, capture_output=True, text=True, check=True)
     now = images - sum(pq.ParquetFile(path).metadata.num_rows for path in written)
-    assert f"{images} images, {now} of them now" in second.stdout
+    assert f"{images} images, {now} of them in this run" in second.stdout
     assert {path: path.stat().st_mtime_ns for path in written} == written
     assert [row["path"] for row in rows(out)] == table.read_text().split()[1:]
-    assert not list(out.glob(".*.part"))
+    assert not list(out.rglob(".*.part*"))
 
 
 def wait_for_parts(out: Path, process: subprocess.Popen, count: int) -> list[Path]:
     """Return the parts as soon as there are so many, while the command is still at work."""
 
     def parts():
-        found = list(out.glob("part-*.parquet"))
+        found = list(out.glob("rows/part-*.parquet"))
         return found if len(found) >= count else []
 
     return eventually(parts, process=process)

@@ -13,9 +13,10 @@ from batch.conftest import many, rows
 from covidcxr.batch import reading, scoring
 from covidcxr.batch.plan import make_plan
 from covidcxr.batch.reading import AHEAD, BLOCK, EARLY, files
-from covidcxr.batch.scoring import BATCH, Scorer, row_schema
+from covidcxr.batch.scoring import DECODED, ShardScorer, row_schema
 from covidcxr.batch.sources import find
-from covidcxr.batch.storage import BatchError, read
+from covidcxr.batch.storage import read
+from covidcxr.errors import BatchError
 from covidcxr.images.decode import MAX_BYTES, decode_image, read_image
 from covidcxr.images.paths import HEAD, ImagePath
 from covidcxr.labels import LABELS
@@ -28,7 +29,7 @@ def score(job, settings, predictor):
 
     def run(*sources, maps=None):
         make_plan(job.out, settings.__class__(sources=sources, model=settings.model, maps=maps), find(sources))
-        return Scorer(job, predictor)(0), rows(job.out)
+        return ShardScorer(job, predictor)(0), rows(job.out)
 
     return run
 
@@ -150,13 +151,13 @@ def test_maps(score, pictures, tmp_path):
 def test_columns_are_the_same_whatever_the_rows_hold(score, predictor, job, tmp_path):
     (tmp_path / "empty.png").touch()
     score(str(tmp_path / "empty.png"))
-    assert pq.read_schema(f"{job.out}/part-000000.parquet").equals(row_schema(predictor.artifact))
+    assert pq.read_schema(f"{job.out}/rows/part-000000.parquet").equals(row_schema(predictor.artifact))
 
 
 def test_another_model_is_refused(job, settings, plain_model_file):
     make_plan(job.out, settings, [ImagePath(path="a.png")])
     with pytest.raises(BatchError, match=r"the model brightness@\w+ on every machine. Received brightness@"):
-        Scorer(job, Predictor.load(plain_model_file))
+        ShardScorer(job, Predictor.load(plain_model_file))
 
 
 def test_batches_of_the_network(pictures, tmp_path, job, settings, predictor, monkeypatch):
@@ -167,9 +168,9 @@ def test_batches_of_the_network(pictures, tmp_path, job, settings, predictor, mo
     )
     table = many(pictures, tmp_path, 400)
     plan = make_plan(job.out, settings, find([str(table)]))
-    scorer = Scorer(job, predictor)
+    scorer = ShardScorer(job, predictor)
     assert [scorer(shard).images for shard in range(plan.shards)] == plan.rows
-    assert max(sizes) <= BATCH
+    assert max(sizes) <= DECODED
     assert [row["path"] for row in rows(job.out)] == table.read_text().split()[1:]
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from batch.conftest import many
 from covidcxr.batch.sources import find, is_archive, is_image_name
-from covidcxr.batch.storage import BatchError
+from covidcxr.errors import BatchError
 
 NAMES = ["a-dark.png", "below/b-bright.jpg", "below/c-deep.dcm", "below/d-uniform.bmp", "below/e-broken.png"]
 
@@ -106,7 +106,7 @@ def test_a_bucket(s3, pictures):
     assert paths("s3://xrays/in/a.png") == ["s3://xrays/in/a.png"]
     assert paths("s3://xrays/in/*.dcm", "s3://xrays/i[mn]/a*") == ["s3://xrays/in/b/c.dcm", "s3://xrays/in/a.png"]
     (nothing,) = find(["s3://xrays/nowhere/"])
-    assert "images below the address" in nothing.error
+    assert "images below s3://xrays/nowhere/" in nothing.error
     s3.put_object(Bucket="xrays", Key="lists/list.csv", Body=b"path\n../in/a.png\n")
     assert paths("s3://xrays/lists/list.csv") == ["s3://xrays/in/a.png"]
     with pytest.raises(BatchError, match=r"a list with a column 'path'.*none\.csv"):

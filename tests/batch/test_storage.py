@@ -2,8 +2,10 @@ import threading
 
 import pytest
 
+from covidcxr import _files
 from covidcxr.batch import storage
-from covidcxr.batch.storage import BatchError, exists, join, names_in, opened, read, remove_partial, whole, write
+from covidcxr.batch.storage import exists, join, names_in, opened, read, remove_partial, whole, write
+from covidcxr.errors import BatchError
 
 
 def fail_half_way(name):
@@ -28,7 +30,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
 
 def test_it_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     synced = []
-    monkeypatch.setattr(storage, "_sync", lambda path: synced.append((path.name, (tmp_path / "part").exists())))
+    monkeypatch.setattr(_files, "_sync", lambda path, _: synced.append((path.name, (tmp_path / "part").exists())))
     write(str(tmp_path / "part"), b"content")
     (partial, named), (folder, named_then) = synced
     assert partial.startswith(".part.")
@@ -45,10 +47,16 @@ def test_two_writers_of_one_name_do_not_disturb_each_other(tmp_path):
 
 
 def test_what_killed_writers_left_is_removed(tmp_path):
-    (tmp_path / ".part-000001.parquet.0123.part").touch()
-    (tmp_path / "part-000000.parquet").touch()
+    for killed in ("part-000001.parquet", "note"):
+        with pytest.raises(KeyboardInterrupt), _files.whole(tmp_path / killed, keep=True) as path:
+            path.touch()
+            raise KeyboardInterrupt
+    kept = {"part-000000.parquet", ".theirs.parquet"}
+    for name in kept:
+        (tmp_path / name).touch()
+    assert len(names_in(str(tmp_path))) == 4
     remove_partial(str(tmp_path))
-    assert names_in(str(tmp_path)) == {"part-000000.parquet"}
+    assert names_in(str(tmp_path)) == kept
     remove_partial(str(tmp_path / "nowhere"))
 
 

@@ -1,1 +1,1 @@
-"""Scoring of very many images: one plan, one function that scores a shard of it, one file for each shard done."""
+"""Scoring of millions of images: plan them as shards, score each shard into one Parquet file, sum up."""

@@ -1,4 +1,4 @@
-"""Whether images and scores are distributed as in a reference: the population stability index of histograms."""
+"""Drift of images and scores from a reference: the population stability index of histograms."""
 
 import math
 from collections.abc import Mapping
@@ -11,30 +11,30 @@ from numpy.typing import NDArray
 
 BINS = 100
 GROUPS = 10
-"""Groups of about equally many images of the reference that the index compares: the usual ten."""
+"""Groups that the index compares, each with about as many images of the reference; ten is usual."""
 MOVED, SHIFTED = 0.1, 0.25
-"""The usual limits of the index (Siddiqi 2006, Credit Risk Scorecards)."""
+"""Usual limits of the index (Siddiqi 2006, Credit Risk Scorecards)."""
 QUANTILE = 1.645
-"""Of the normal distribution at 95 %, one-sided."""
+"""One-sided 95 % quantile of the normal distribution."""
 
 
 class Change(StrEnum):
-    """How far a distribution is from its reference."""
+    """Verdict on the distance of a distribution from its reference."""
 
     NONE = "none"
-    """Below MOVED, or no more than two samples of one distribution differ by chance."""
+    """Below MOVED, or within what two samples of one distribution differ by chance."""
     MOVED = "moved"
     SHIFTED = "shifted"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Histogram:
-    """How often a quantity had which value.
+    """Histogram of one quantity over images.
 
     Attributes:
-        low: Lower end of the first bin, in the quantity's own unit.
-        high: Upper end of the last bin.
-        counts: int64, shape (BINS,), images in equally wide bins; values outside count in the outermost ones.
+        low: Lower end of the first bin, in the unit of the quantity.
+        high: Upper end of the last bin, in the same unit.
+        counts: int64, shape (BINS,), images in bins of equal width; values outside count in the first or last bin.
     """
 
     low: float
@@ -42,12 +42,12 @@ class Histogram:
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
 
     def add(self, values: NDArray[np.float64]) -> None:
-        """Count values: any shape."""
+        """Count values, an array of any shape."""
         self.counts[:] += np.histogram(np.clip(values, self.low, self.high), BINS, (self.low, self.high))[0]
 
     @property
     def images(self) -> int:
-        """How many values were counted."""
+        """Number of values counted."""
         return int(self.counts.sum())
 
     def to_dict(self) -> dict[str, Any]:
@@ -56,10 +56,10 @@ class Histogram:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the histogram whose ``to_dict`` went through JSON.
+        """Return the histogram that ``to_dict`` and JSON were given.
 
         Raises:
-            ValueError, KeyError, TypeError: Not such a histogram.
+            ValueError, KeyError, TypeError: The values are not a histogram.
         """
         counts = np.array(values["counts"], np.int64)
         if counts.shape != (BINS,):
@@ -69,29 +69,25 @@ class Histogram:
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """How far a quantity is from its reference.
+    """Distance of a quantity from its reference.
 
     Attributes:
-        index: Population stability index, at least 0; 0 where the shares are equal.
-        chance: The index that two samples of these sizes from one distribution exceed in 5 % of all cases.
-        change: In words.
+        index: Population stability index, at least 0; 0 means equal shares.
+        chance: Index that two samples of these sizes from one distribution exceed in 5 % of cases.
+        change: Verdict.
     """
 
     index: float
     chance: float
     change: Change
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the drift for JSON."""
-        return {"index": self.index, "chance": self.chance, "change": self.change}
-
 
 def drift(reference: Histogram, received: Histogram) -> Drift | None:
-    """Compare a quantity with its reference; None where there is nothing to compare.
+    """Compare a quantity with its reference; None if either has no images.
 
-    The index is the sum of (p - q) log(p / q) over groups with the shares p and q, half an image added to each group,
-    since an empty one would make it infinite. By chance alone it is about (1/n + 1/m) times a chi-square variable with
-    a degree of freedom less than groups (Yurdakul 2018).
+    The index is the sum of (p - q) log(p / q) over groups with shares p and q. Half an image is added to each group,
+    because an empty group would make the index infinite. By chance alone the index is about (1/n + 1/m) times a
+    chi-square variable with one degree of freedom fewer than groups (Yurdakul 2018).
     """
     if not (reference.images and received.images):
         return None
@@ -107,12 +103,12 @@ def drift(reference: Histogram, received: Histogram) -> Drift | None:
 
 
 def _groups(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the first bins of at most GROUPS groups of neighbouring bins, about equally full; at least two groups."""
+    """Return the first bin of each of 2 to GROUPS groups of neighbouring bins, all about equally full."""
     group = np.minimum(GROUPS * (np.cumsum(counts) - counts / 2) / counts.sum(), GROUPS - 1).astype(np.int64)
     return np.unique(group, return_index=True)[1].astype(np.int64)
 
 
 def _chi_square(degrees: int) -> float:
-    """Return the 95 % quantile of the chi-square distribution (Wilson and Hilferty 1931; here within 1 %)."""
+    """Return the 95 % quantile of the chi-square distribution (Wilson and Hilferty 1931; within 1 % here)."""
     spread = 2 / (9 * degrees)
     return degrees * (1 - spread + QUANTILE * math.sqrt(spread)) ** 3

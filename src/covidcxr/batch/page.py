@@ -1,4 +1,4 @@
-"""The summary as a page for people: one file, plots drawn as SVG, nothing to install and nothing to fetch."""
+"""The summary as an HTML page: one file with SVG plots that loads nothing else."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -8,7 +8,7 @@ from covidcxr import DISCLAIMER
 from covidcxr.batch.reference import MISSING
 
 WIDTH, HEIGHT = 420, 120
-"""Pixels of a plot."""
+"""Size of a plot in pixels."""
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b }
 table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .25rem .75rem; border-bottom: 1px solid #ccc }
@@ -16,12 +16,12 @@ td:not(:first-child), th:not(:first-child) { text-align: right } th { text-align
 figure { display: inline-block; margin: 0 1rem 1rem 0 } figcaption { font-size: .9rem }
 .batch { fill: #0072b2 } .reference { fill: none; stroke: #d55e00; stroke-width: 2 } .axis { stroke: #888 }
 """
-"""Blue and orange are distinct for colour-blind readers (Okabe and Ito 2008)."""
-QUANTITIES = {"grey_mean": "mean grey value", "grey_spread": "spread of the grey values"}
+"""Colour-blind readers can tell this blue from this orange (Okabe and Ito 2008)."""
+QUANTITIES = {"grey_mean": "mean of the grey values", "grey_spread": "standard deviation of the grey values"}
 
 
 def page(summary: Mapping[str, Any], reference: Mapping[str, Any] | None) -> str:
-    """Return a summary as HTML, its distributions over those of the reference where there is one."""
+    """Return a summary as HTML, with the distributions of the reference drawn over its own."""
     run = summary["run"]
     compared = reference["histograms"] if reference else {}
     counts = (("label", "labels"), ("flag", "flags"), ("error", "errors"))
@@ -31,9 +31,9 @@ def page(summary: Mapping[str, Any], reference: Mapping[str, Any] | None) -> str
         f"<h1>{summary['images']:,} images</h1><p><strong>{escape(DISCLAIMER)}</strong></p>",
         f"<p>Model {escape(summary['model'])}. Images: {escape(' '.join(summary['sources']))}</p>",
         f"<p>The last run of the command scored {run['images']:,} images in {run['seconds']:.1f} s, "
-        f"{run['images_per_s']:.1f} a second.</p>",
+        f"{run['images_per_s']:.1f} per second.</p>",
         *(_table((title, "images", "share"), _shares(summary[key], summary["images"])) for title, key in counts),
-        _table(("time of a core for an image", "ms"), times),
+        _table(("core time per image", "ms"), times),
         "<h2>Distributions</h2>",
         _drift(summary) if reference else f"<p>{MISSING}</p>",
         *(_plot(name, values, compared.get(name)) for name, values in summary["histograms"].items()),
@@ -42,7 +42,7 @@ def page(summary: Mapping[str, Any], reference: Mapping[str, Any] | None) -> str
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table; nothing without rows."""
+    """Return a table, or nothing if there are no rows."""
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
     return f"<table><tr>{head}</tr>{body}</table>" if body else ""
@@ -59,15 +59,13 @@ def _drift(summary: Mapping[str, Any]) -> str:
         for name, one in summary["drift"].items()
     ]
     about = f"Compared with {reference['images']:,} images: {escape(' '.join(reference['sources']))}."
-    header = ("quantity", "population stability index", "by chance up to", "change")
-    legend = (
-        "Where a quantity has shifted, the model sees other images than its reference. Orange: reference; blue: batch."
-    )
+    header = ("quantity", "population stability index", "95 % limit of chance", "change")
+    legend = "Where a quantity has shifted, these images differ from the reference. Orange: reference; blue: batch."
     return f"<p>{about} {legend}</p>" + _table(header, rows)
 
 
 def _plot(name: str, own: Mapping[str, Any], other: Mapping[str, Any] | None) -> str:
-    """Draw a histogram, and the outline of its reference; both as shares, the highest bar as high as the plot."""
+    """Draw a histogram and the outline of its reference, both as shares, scaled so that the highest fills the plot."""
     bars = _bin_shares(own)
     line = _bin_shares(other) if other else []
     top = max([*bars, *line, 1e-9])

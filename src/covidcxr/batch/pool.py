@@ -1,4 +1,4 @@
-"""Shards on the cores of one machine: a process a core, each with a model of its own."""
+"""Shards on the cores of one machine: one process per core, each with its own model."""
 
 import multiprocessing
 import os
@@ -10,23 +10,23 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 from itertools import islice
 
-from covidcxr.batch.scoring import Done, Job, Scorer
-from covidcxr.batch.storage import BatchError
+from covidcxr.batch.scoring import BatchJob, ShardResult, ShardScorer
+from covidcxr.errors import BatchError
 
 TRIES = 3
-"""Pools in a row that may lose a process before a shard is done."""
+"""Pools in a row that may lose a process before they finish a shard."""
 
 
-def score_here(job: Job, shards: Sequence[int], *, workers: int) -> Iterator[Done]:
-    """Score shards in ``workers`` processes, or in this one if that is enough; report each as it is done.
+def score_here(job: BatchJob, shards: Sequence[int], *, workers: int) -> Iterator[ShardResult]:
+    """Score shards in ``workers`` processes, or in this one if one is enough; report each shard when it is done.
 
-    A process that is killed costs the shards that the pool was at, which a new pool scores.
+    If a process is killed, a new pool repeats the shards that were in progress.
 
     Raises:
-        BatchError: Processes end again and again without a shard done.
+        BatchError: TRIES pools in a row lost a process before they finished a shard.
     """
     if min(workers, len(shards)) <= 1:
-        scorer = Scorer(job, job.predictor(threads=workers))
+        scorer = ShardScorer(job, job.predictor(threads=workers))
         yield from map(scorer, shards)
         return
     left, deaths = list(shards), 0
@@ -40,15 +40,15 @@ def score_here(job: Job, shards: Sequence[int], *, workers: int) -> Iterator[Don
             deaths = 1 if done else deaths + 1
             if deaths == TRIES:
                 raise BatchError(
-                    f"Expected processes that live. Received {deaths} that were killed with no shard done, the first "
-                    f"one {left[0]}; with too little memory take fewer --workers. The same command goes on."
+                    f"Worker processes were killed {deaths} times in a row before shard {left[0]} or any after it was "
+                    "done. If memory is short, use fewer --workers. The same command resumes the batch."
                 ) from error
         left = [shard for shard in left if shard not in done]
 
 
-def _in_processes(job: Job, shards: Sequence[int], workers: int) -> Iterator[Done]:
-    """Keep all processes busy without handing out more than they need next."""
-    numbers, waiting = iter(shards), set[Future[Done]]()
+def _in_processes(job: BatchJob, shards: Sequence[int], workers: int) -> Iterator[ShardResult]:
+    """Keep all processes busy: each has its current shard and the next one."""
+    numbers, waiting = iter(shards), set[Future[ShardResult]]()
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
     try:
         while True:
@@ -58,27 +58,27 @@ def _in_processes(job: Job, shards: Sequence[int], workers: int) -> Iterator[Don
             finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
             yield from (future.result() for future in finished)
     except BaseException:
-        for process in multiprocessing.active_children():  # what they are at is done again: no need to wait for it
+        for process in multiprocessing.active_children():  # their current shards are repeated, so do not wait
             process.terminate()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _score(job: Job, shard: int) -> Done:
+def _score(job: BatchJob, shard: int) -> ShardResult:
     return _scorer(job)(shard)
 
 
 @lru_cache(maxsize=1)
-def _scorer(job: Job) -> Scorer:
-    """Prepare this process: once, with its first shard."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this process
+def _scorer(job: BatchJob) -> ShardScorer:
+    """Prepare this process, once, for its first shard."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets Ctrl-C too and ends this process
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    return Scorer(job, job.predictor(threads=1))
+    return ShardScorer(job, job.predictor(threads=1))
 
 
 def _end_with_parent() -> None:
-    """End this process when its parent is gone: kill -9 gives the parent no time to say so."""
+    """End this process when its parent is gone: a parent killed with -9 cannot end it."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

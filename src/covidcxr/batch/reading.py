@@ -1,4 +1,4 @@
-"""The bytes of the images of a shard, read ahead of whoever decodes them."""
+"""Reading of the images of a shard, ahead of their decoding."""
 
 import io
 import tarfile
@@ -12,35 +12,35 @@ from itertools import repeat
 from typing import IO, TypeVar
 
 from covidcxr.batch.sources import is_archive, is_image_name
-from covidcxr.batch.storage import BatchError, opened, read
+from covidcxr.batch.storage import opened, read
+from covidcxr.errors import BatchError
 from covidcxr.images.decode import MAX_BYTES, is_dicom
 from covidcxr.images.paths import HEAD, ImagePath
 
 Found = TypeVar("Found")
 AHEAD = 16
-"""Files, or blocks of a tar file, in memory that nobody has taken yet, at most."""
+"""Largest number of files, or blocks of a tar file, that wait in memory."""
 EARLY = MAX_BYTES // AHEAD
-"""Bytes of a file that are read ahead: a whole computed radiography plate (covidcxr.images.grey.MAX_PIXELS), and of
-AHEAD
-files no more than the largest one may have. What is longer is read when its turn comes."""
+"""Bytes of a file that are read ahead: enough for an uncompressed plate of computed radiography, and AHEAD times this
+is the largest file allowed. The rest of a larger file is read when its turn comes."""
 BLOCK = 2**18
-"""Bytes of a tar file that are read at a time: a store takes tens of milliseconds for each."""
+"""Bytes of a tar file per read; an object store needs tens of milliseconds for each."""
 READERS = 8
-"""Files that are read at a time: a store takes tens of milliseconds to answer, in which a core scores an image."""
-NO_TEXT = "backslashreplace"
-"""How names in a tar file that are not in UTF-8 are written: what Python makes of them fits into no Parquet file."""
+"""Files read at the same time; an object store answers in tens of milliseconds, in which a core scores an image."""
+NAME_ERRORS = "backslashreplace"
+"""Codec error handler for names in a tar file: surrogates, the default of tarfile, cannot be stored in Parquet."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """One image as it lies in its file.
+    """One encoded image.
 
     Attributes:
-        path: Of the file, or of the tar file around it.
-        member: Its name in the tar file; None outside of one.
-        data: At most MAX_BYTES + 1 bytes; empty with an error.
+        path: Path of the file, or of the tar file that holds it.
+        member: Name in the tar file; None for a file of its own.
+        data: At most MAX_BYTES + 1 bytes; empty if there is an error.
         error: Why it could not be read.
-        read_ms: Time that it took, milliseconds.
+        read_ms: Time to read it, milliseconds.
     """
 
     path: str
@@ -51,12 +51,12 @@ class File:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Name for messages."""
         return f"{self.path}:{self.member}" if self.member else self.path
 
 
 def files(items: Sequence[ImagePath]) -> Iterator[File]:
-    """Read the files of a shard in their order, a few ahead.
+    """Read the files of a shard in order, a few ahead.
 
     Raises:
         BatchError: A store cannot be reached.
@@ -67,7 +67,7 @@ def files(items: Sequence[ImagePath]) -> Iterator[File]:
 
 
 def ahead(tasks: Iterable[Callable[[], Found | None]], *, threads: int = READERS) -> Generator[Found, None, None]:
-    """Do tasks in threads, at most AHEAD of them before their results are taken, in their order; None is the end."""
+    """Run tasks in threads, at most AHEAD results in advance, and yield results in order until one is None."""
     waiting: deque[Future[Found | None]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for task in tasks:
@@ -83,12 +83,12 @@ def ahead(tasks: Iterable[Callable[[], Found | None]], *, threads: int = READERS
 
 
 def ms_since(start: float) -> float:
-    """Return how long ago a time of ``time.perf_counter`` is, milliseconds."""
+    """Return the milliseconds since a value of ``time.perf_counter``."""
     return 1000 * (time.perf_counter() - start)
 
 
 class _Ahead(io.RawIOBase):
-    """A stream as tarfile takes it, with the next AHEAD blocks of another one in memory."""
+    """A stream for tarfile that keeps the next AHEAD blocks of another stream in memory."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         super().__init__()
@@ -96,13 +96,13 @@ class _Ahead(io.RawIOBase):
         self._left = b""
 
     def read(self, size: int = BLOCK) -> bytes:
-        """Return at most ``size`` bytes, none at the end."""
+        """Return at most ``size`` bytes; none at the end."""
         block = self._left or next(self._blocks, b"")
         self._left = block[size:]
         return block[:size]
 
     def close(self) -> None:
-        """Wait for the block that is being read, so that the other stream can be closed."""
+        """Wait for the current read, so that the other stream can be closed."""
         self._blocks.close()
         super().close()
 
@@ -120,18 +120,18 @@ def _file(item: ImagePath, limit: int) -> File:
 
 
 def _whole(file: File) -> File:
-    """Read a file anew of which only the start was read ahead."""
+    """Read a file again if only its start was read ahead."""
     return file if len(file.data) <= EARLY else _file(ImagePath(path=file.path), MAX_BYTES + 1)
 
 
 def _members(path: str) -> Iterator[File]:
-    """Read the images of a tar file from its start; what is broken after some of them is one more row."""
+    """Read the images of a tar file from its start; if it is damaged, an error follows the images before the damage."""
     found = 0
     try:
         with (
             opened(path) as stream,
             _Ahead(stream) as blocks,
-            tarfile.open(fileobj=blocks, mode="r|*", bufsize=BLOCK, errors=NO_TEXT) as archive,
+            tarfile.open(fileobj=blocks, mode="r|*", bufsize=BLOCK, errors=NAME_ERRORS) as archive,
         ):
             start = time.perf_counter()
             for member in archive:
@@ -144,8 +144,8 @@ def _members(path: str) -> Iterator[File]:
                 start = time.perf_counter()
     except BatchError:
         raise
-    except Exception as error:  # headers that break the format make tarfile raise anything
+    except Exception as error:  # tarfile raises anything for broken headers
         yield File(path=path, error=f"Expected a whole tar file. Received {path}: {error} after {found} images.")
         return
     if not found:
-        yield File(path=path, error=f"Expected a tar file of images. Received {path} without any.")
+        yield File(path=path, error=f"Expected a tar file with images. Received {path}, which has none.")

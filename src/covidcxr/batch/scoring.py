@@ -1,4 +1,4 @@
-"""A shard of the plan to a part file: the one function that scores, on one machine as on a cluster."""
+"""Scoring of one shard into one Parquet file, the same on one machine and on a cluster."""
 
 import io
 import time
@@ -13,28 +13,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from covidcxr._system import give_back_freed_memory, reuse_freed_blocks
-from covidcxr.batch.plan import Plan, part_name
+from covidcxr.batch.plan import Plan, part_of
 from covidcxr.batch.reading import File, files, ms_since
-from covidcxr.batch.storage import BatchError, join, whole, write
-from covidcxr.errors import ImageError
+from covidcxr.batch.storage import join, whole, write
+from covidcxr.errors import BatchError, ImageError
 from covidcxr.images.decode import decode_image
 from covidcxr.images.grey import Grey
 from covidcxr.prediction.artifact import Artifact
 from covidcxr.prediction.predictor import Prediction, Predictor
 
-BATCH = 16
-"""Images that are decoded before the network runs."""
+DECODED = 16
+"""Images that are decoded before the network runs on them."""
 SAMPLED_SIDE = 256
-"""Pixels of an image that its mean and spread are taken from, along its shorter side."""
+"""Pixels along the shorter side of an image from which its mean and standard deviation are computed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """What a worker has to know, wherever it runs.
+class BatchJob:
+    """What a worker needs to know, wherever it runs.
 
     Attributes:
-        out: Folder with the plan, where the parts go.
-        model: Model file; None for the one that comes with the package.
+        out: Folder of the batch.
+        model: Model file; None for the shipped model.
     """
 
     out: str
@@ -49,13 +49,13 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
-    """A shard whose part is written.
+class ShardResult:
+    """Counts of a shard whose part is written.
 
     Attributes:
-        shard: Its number in the plan.
-        images: Rows of the part.
-        errors: Rows that hold an error.
+        shard: Number of the shard in the plan.
+        images: Number of rows.
+        errors: Number of rows with an error.
     """
 
     shard: int
@@ -63,10 +63,10 @@ class Done:
     errors: int
 
 
-class Scorer:
-    """Scores shards of one plan; every worker has its own."""
+class ShardScorer:
+    """Scores shards of one plan; each worker has its own."""
 
-    def __init__(self, job: Job, predictor: Predictor) -> None:
+    def __init__(self, job: BatchJob, predictor: Predictor) -> None:
         self._job, self._predictor = job, predictor
         self._plan = Plan(job.out)
         self._schema = row_schema(predictor.artifact)
@@ -74,24 +74,24 @@ class Scorer:
         if predictor.model != planned:
             raise BatchError(f"Expected the model {planned} on every machine. Received {predictor.model}.")
 
-    def __call__(self, shard: int) -> Done:
-        """Score a shard and write its part; one that is there is replaced by the same rows."""
+    def __call__(self, shard: int) -> ShardResult:
+        """Score a shard and write its part; an existing part is replaced by the same rows."""
         images = errors = 0
         with (
-            whole(join(self._job.out, part_name(shard))) as path,
+            whole(part_of(self._job.out, shard)) as path,
             pq.ParquetWriter(path, self._schema, compression="zstd") as writer,
         ):
             for rows in self._rows(shard):
                 writer.write_batch(pa.RecordBatch.from_pylist(rows, self._schema))
                 images += len(rows)
                 errors += sum(row["error"] is not None for row in rows)
-        return Done(shard=shard, images=images, errors=errors)
+        return ShardResult(shard=shard, images=images, errors=errors)
 
     def _rows(self, shard: int) -> Iterator[list[dict[str, Any]]]:
-        """Give the rows of a shard, BATCH at a time."""
+        """Yield the rows of a shard, DECODED at a time."""
         found = files(self._plan.read(shard))
         position = 0
-        while rows := [self._row(file) for file in islice(found, BATCH)]:
+        while rows := [self._row(file) for file in islice(found, DECODED)]:
             for number, row in enumerate(rows, start=position):
                 row |= {"shard": shard, "position": number}
             self._score([row for row in rows if row["error"] is None])
@@ -99,7 +99,7 @@ class Scorer:
             position += len(rows)
 
     def _row(self, file: File) -> dict[str, Any]:
-        """Decode a file: a row with the key ``grey`` or with an error."""
+        """Decode a file into a row with either the key ``grey`` or an error."""
         row = {"path": file.path, "member": file.member, "read_ms": file.read_ms, "error": file.error}
         row["model"] = self._predictor.model
         if file.error:
@@ -112,7 +112,7 @@ class Scorer:
         return row | {"grey": grey, "decode_ms": ms_since(start), **_about(grey)}
 
     def _score(self, rows: list[dict[str, Any]]) -> None:
-        """Add to decoded rows what the model says; their pictures are let go."""
+        """Add the predictions to decoded rows and remove their images."""
         start = time.perf_counter()
         greys = [row.pop("grey") for row in rows]
         predictions = self._predictor.predict_many(greys)
@@ -121,7 +121,7 @@ class Scorer:
             row["map"] = self._draw(row, grey, prediction)
 
     def _draw(self, row: dict[str, Any], grey: Grey, prediction: Prediction) -> str | None:
-        """Save the activation map over its radiograph, if it is wanted and there is one; return where."""
+        """Save the activation map over its radiograph, if maps are wanted and there is one; return its address."""
         folder = self._plan.settings.maps
         if folder is None or prediction.activation_map is None:
             return None
@@ -137,9 +137,9 @@ class Scorer:
 def row_schema(artifact: Artifact) -> pa.Schema:
     """Return the columns of a part, the same for all parts of a batch.
 
-    Attributes of a row: where the image lies; what the model says, null with an error: a probability (0..1) for every
-    class and whether it reaches each operating point; why it does not answer, or could not be scored; the model; times
-    in milliseconds; size, mean and spread (standard deviation) of the grey values 0..255.
+    A row holds the place of the image; the prediction, null with an error: the probability (0..1) of each class and
+    whether it reaches each operating point; why the model abstained or the image could not be scored; the model; times
+    in milliseconds; size in pixels, mean and standard deviation of the grey values (0..255).
     """
     text, number, texts = pa.string(), pa.float32(), pa.list_(pa.string())
     return pa.schema(
@@ -156,7 +156,7 @@ def row_schema(artifact: Artifact) -> pa.Schema:
 
 
 def _about(grey: Grey) -> dict[str, Any]:
-    """Return size, mean and spread of a picture; of every n-th pixel both ways, for a large one says no more."""
+    """Return size, mean and standard deviation of an image, the latter two from every n-th pixel if it is large."""
     step = max(1, min(grey.shape) // SAMPLED_SIDE)
     sampled = grey[::step, ::step]
     height, width = grey.shape

@@ -1,4 +1,4 @@
-"""What a user names, folders, patterns, lists, tar files, buckets, to images and tar files in a fixed order."""
+"""Sources of a batch: expand folders, patterns, lists and buckets into images and tar files in a fixed order."""
 
 import csv
 import io
@@ -13,33 +13,35 @@ from pathlib import PurePosixPath
 import pyarrow as pa
 from pyarrow import fs
 
-from covidcxr.batch.storage import BatchError, is_remote, locate, opened, parquet
+from covidcxr.batch.storage import is_remote, locate, opened, parquet
+from covidcxr.errors import BatchError
 from covidcxr.images.decode import SUFFIXES
 from covidcxr.images.paths import ImagePath, expand, unique
 
 LISTS = (".csv", ".parquet")
 ARCHIVES = (".tar", ".tar.gz", ".tgz")
 COLUMN = "path"
-"""Of a list."""
-ROWS = 4096
-"""Of a Parquet list in memory at a time."""
+"""Column of a list that holds the paths."""
+LIST_ROWS = 4096
+"""Rows of a Parquet list in memory at a time."""
 
 _DICOM_UID = re.compile(r"[\d.]+")  # as a name, without a suffix
 
 
 def find(arguments: Sequence[str]) -> Iterator[ImagePath]:
-    """Find the images and tar files that arguments mean.
+    """Find the images and tar files that sources name.
 
-    - Files, folders and patterns on this machine: as ``covidcxr predict`` finds them, and tar files below folders.
-    - A list, ``.csv`` or ``.parquet``: the files in its column ``path``, in its order, repeated ones too; relative
-      ones start at the folder of the list.
-    - ``s3://`` and ``gs://``: an object, a pattern, or a prefix with all images and tar files below it, told by name.
+    - Local files, folders and patterns: found as ``covidcxr predict`` finds them, plus tar files below folders.
+    - Lists, ``.csv`` or ``.parquet``: the paths in column ``path``, in the order of the list, duplicates included;
+      relative paths start at the folder of the list.
+    - ``s3://`` and ``gs://``: an object, a pattern, or a prefix with all images and tar files below it, recognised by
+      name.
 
-    Returns:
-        Paths on this machine are absolute: whoever reads the result, or scores a part of it, may stand elsewhere.
+    Yields:
+        Inputs. Local paths are absolute, because readers and workers may have another working directory.
 
     Raises:
-        BatchError: All arguments lead to nothing, which may be there the next time; a list cannot be read, or a store
+        BatchError: No source leads to a file (a mistake that must not start a batch), a list cannot be read, or a store
             cannot be reached.
     """
     arguments = [name if is_remote(name) else os.path.abspath(name) for name in arguments]  # noqa: PTH100 - keeps links
@@ -54,17 +56,17 @@ def find(arguments: Sequence[str]) -> Iterator[ImagePath]:
 
 
 def is_list(name: str) -> bool:
-    """Tell by its name whether a file is a list of images."""
+    """Tell by name whether a file is a list of images."""
     return name.lower().endswith(LISTS)
 
 
 def is_archive(name: str) -> bool:
-    """Tell by its name whether a file is a tar file of images."""
+    """Tell by name whether a file is a tar file of images."""
     return name.lower().endswith(ARCHIVES)
 
 
 def is_image_name(name: str) -> bool:
-    """Tell by its name whether a file may be an image: by its suffix, or as a DICOM UID."""
+    """Tell by name whether a file may be an image: it has the suffix of one, or is a DICOM UID."""
     path = PurePosixPath(name)
     return not path.name.startswith(".") and (
         path.suffix.lower() in SUFFIXES or _DICOM_UID.fullmatch(path.name) is not None
@@ -72,14 +74,14 @@ def is_image_name(name: str) -> bool:
 
 
 def _lists_of(argument: str) -> list[str]:
-    """Return the lists that a pattern on this machine matches, as ``*.csv`` does; else the argument itself."""
+    """Return the lists that a local pattern such as ``*.csv`` matches, or the argument itself."""
     if is_remote(argument) or not is_list(argument) or os.path.lexists(argument):
         return [argument]
     return sorted(glob(argument, recursive=True)) or [argument]  # noqa: PTH207 - as covidcxr.images.paths does it
 
 
 def _nameable(item: ImagePath) -> ImagePath:
-    """Turn a name that is no text, which no Parquet file can hold, into an error."""
+    """Turn a name that is not valid text into an error, because Parquet cannot store it."""
     try:
         item.path.encode()
     except UnicodeEncodeError:
@@ -104,7 +106,7 @@ def _listed(name: str) -> Iterator[ImagePath]:
 
 
 def _below(folder: str, path: str) -> str:
-    """Return where a relative path leads; a store does not know what ``..`` means."""
+    """Resolve a relative path; object stores do not resolve ``..`` themselves."""
     scheme, separator, rest = f"{folder}/{path}".rpartition("://")
     return f"{scheme}{separator}{posixpath.normpath(rest)}" if separator else rest
 
@@ -117,14 +119,14 @@ def _csv_paths(name: str) -> Iterator[str | None]:
 
 def _parquet_paths(name: str) -> Iterator[str | None]:
     with parquet(name) as table:
-        for batch in table.iter_batches(ROWS, columns=[COLUMN]):
+        for batch in table.iter_batches(LIST_ROWS, columns=[COLUMN]):
             yield from batch[COLUMN].cast(pa.string()).to_pylist()
 
 
 def _remote(address: str) -> Iterator[ImagePath]:
-    """List a store; sorted, since every store has an order of its own."""
+    """List a store, sorted, because each store has its own order."""
     store, path = locate(address)
-    bucket = address.rstrip("/").removesuffix(path)  # as the user named it, for a name found in it
+    bucket = address.rstrip("/").removesuffix(path)  # as the user wrote it
     pattern = has_magic(path)
     if not pattern and store.get_file_info(path).type == fs.FileType.File:
         yield ImagePath(path=address)
@@ -136,5 +138,5 @@ def _remote(address: str) -> Iterator[ImagePath]:
         path_ for path_ in paths if (fnmatch(path_, path) if pattern else is_image_name(path_) or is_archive(path_))
     ]
     if not chosen:
-        yield ImagePath(path=address, error=f"Expected images below the address. Received none for {address}.")
+        yield ImagePath(path=address, error=f"Expected images below {address}. Received none.")
     yield from (ImagePath(path=bucket + path_) for path_ in chosen)

@@ -1,9 +1,8 @@
-"""Files on this machine and in object stores: read whole, and written so that they appear whole or not at all."""
+"""Local files and objects in stores, read whole, and written so that they appear whole or not at all."""
 
 import os
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -13,37 +12,34 @@ from typing import IO
 import pyarrow.parquet as pq
 from pyarrow import fs
 
-from covidcxr.errors import CovidCxrError
+from covidcxr import _files
+from covidcxr.errors import BatchError
 
 SCHEMES = {"s3": "", "gs": "?retry_limit_seconds=60"}
-"""Object stores that pyarrow reaches by itself, and how: credentials and endpoint come from their usual variables. By
-itself it tries a quarter of an hour before it says that Google knows nobody of that name."""
+"""Object stores that pyarrow supports, with their options; credentials and endpoint come from the usual environment
+variables. Without the limit, pyarrow retries for a quarter of an hour when Google does not know a bucket."""
 PAUSES_S = (1.0, 4.0)
-"""Between tries to reach an object store: what it refuses in a busy moment must not become an error of the image."""
+"""Pauses between attempts to read from a store: throttling must not become an error of the image."""
 PERMANENT = (FileNotFoundError, PermissionError, IsADirectoryError)
 
 
-class BatchError(CovidCxrError):
-    """A batch cannot be planned, continued or finished."""
-
-
 def is_remote(name: str) -> bool:
-    """Tell whether a name means an object in a store rather than a file."""
+    """Tell whether a name is the address of an object in a store, not a path."""
     return "://" in name
 
 
 def join(folder: str, *names: str) -> str:
-    """Return the name of something below a folder, on this machine or in a store."""
+    """Join names to a folder, local or in a store."""
     return "/".join((folder.rstrip("/") or "/", *names)) if is_remote(folder) else str(Path(folder, *names))
 
 
 def locate(name: str) -> tuple[fs.FileSystem, str]:
-    """Return the file system of an object in a store, and what the object is called there.
+    """Return the file system of an object in a store, and the path of the object in it.
 
-    ``gs://anonymous@bucket/...`` asks without credentials, for what is public.
+    ``gs://anonymous@bucket/...`` reads public objects without credentials.
 
     Raises:
-        BatchError: A store that is not one of SCHEMES.
+        BatchError: The scheme is not one of SCHEMES, or the bucket cannot be reached.
     """
     scheme, _, path = name.partition("://")
     if scheme not in SCHEMES:
@@ -55,7 +51,7 @@ def locate(name: str) -> tuple[fs.FileSystem, str]:
 
 @lru_cache
 def _connect(scheme: str, authority: str) -> tuple[fs.FileSystem, str]:
-    """Connect once to each bucket: it takes a request to find its region."""
+    """Connect once to each bucket, because finding its region takes a request."""
     try:
         store, bucket = fs.FileSystem.from_uri(f"{scheme}://{authority}{SCHEMES[scheme]}")
     except (OSError, ValueError) as error:
@@ -65,10 +61,10 @@ def _connect(scheme: str, authority: str) -> tuple[fs.FileSystem, str]:
 
 @contextmanager
 def opened(name: str) -> Iterator[IO[bytes]]:
-    """Open a file for reading from its start.
+    """Open a file for sequential reading.
 
     Raises:
-        OSError: It is not there or cannot be read.
+        OSError: The file does not exist or cannot be read.
     """
     if not is_remote(name):
         with Path(name).open("rb") as file:
@@ -80,10 +76,10 @@ def opened(name: str) -> Iterator[IO[bytes]]:
 
 
 def read(name: str, limit: int) -> bytes:
-    """Read a file, at most ``limit`` bytes of it, whatever store it lies in.
+    """Read at most ``limit`` bytes from the start of a file; reads from a store are retried after PAUSES_S.
 
     Raises:
-        OSError: It is not there or cannot be read, from a store also after a while.
+        OSError: The file does not exist or cannot be read.
     """
     for pause in PAUSES_S if is_remote(name) else ():
         try:
@@ -101,7 +97,7 @@ def _read(name: str, limit: int) -> bytes:
 
 
 def exists(name: str) -> bool:
-    """Tell whether there is a file of this name."""
+    """Tell whether a file exists."""
     if not is_remote(name):
         return Path(name).is_file()
     store, path = locate(name)
@@ -109,7 +105,7 @@ def exists(name: str) -> bool:
 
 
 def names_in(folder: str) -> set[str]:
-    """Return the names of the files right in a folder; none where there is no folder."""
+    """Return the names in a folder, not in those below it; empty if there is no folder."""
     if not is_remote(folder):
         return {entry.name for entry in os.scandir(folder)} if Path(folder).is_dir() else set()
     store, path = locate(folder)
@@ -118,11 +114,10 @@ def names_in(folder: str) -> set[str]:
 
 @contextmanager
 def whole(name: str) -> Iterator[Path]:
-    """Give a path on this machine to write to; what it holds in the end becomes the file ``name``, at once, for good.
+    """Give a local path to write to; its content becomes the file ``name`` when the context ends.
 
-    After a failure, or a kill at any moment, ``name`` is as it was. On this machine the bytes are on the disk before
-    the name is; a store shows an object when its last byte has arrived. Two writers of one name do not disturb each
-    other: the last one wins.
+    After an error or a kill ``name`` is as it was. A local file is synced to disk before it gets its name, and a store
+    shows an object only when its last byte has arrived. Of two writers of one name the last wins.
     """
     if is_remote(name):
         with tempfile.TemporaryDirectory() as folder:
@@ -133,45 +128,31 @@ def whole(name: str) -> Iterator[Path]:
         return
     target = Path(name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
-    try:
+    with _files.whole(target) as partial:
         yield partial
-        _sync(partial)
-        partial.replace(target)
-        _sync(target.parent)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write(name: str, content: bytes) -> None:
-    """Write a file; see whole."""
+    """Write a file as ``whole`` does."""
     with whole(name) as path:
         path.write_bytes(content)
 
 
 def remove_partial(folder: str) -> None:
-    """Remove what killed writers left in a folder. Only for whoever is alone in it."""
+    """Remove the files that killed writers left in a folder; its lock must be held."""
     if not is_remote(folder):
-        for path in Path(folder).glob(".*.part"):
+        for path in [*Path(folder).glob(".*.part"), *Path(folder).glob(".*.part.*")]:  # names of _files.whole
             path.unlink(missing_ok=True)
 
 
 def parquet(name: str) -> pq.ParquetFile:
-    """Open a Parquet file for reading parts of it.
+    """Open a Parquet file to read parts of it.
 
     Raises:
-        OSError: It is not there or cannot be read.
-        pyarrow.ArrowException: It is no Parquet file.
+        OSError: The file does not exist or cannot be read.
+        pyarrow.ArrowException: The file is not a Parquet file.
     """
     if not is_remote(name):
         return pq.ParquetFile(name)
     store, path = locate(name)
     return pq.ParquetFile(path, filesystem=store)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

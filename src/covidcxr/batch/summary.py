@@ -1,8 +1,8 @@
-"""The parts of a batch to its summary: counts, times, distributions, drift. Memory does not grow with the images."""
+"""Summary of a batch: counts, times, distributions and drift, in memory that does not grow with the images."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -11,31 +11,31 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from covidcxr.batch.drift import Histogram, drift
-from covidcxr.batch.plan import Plan, part_name, parts_done
+from covidcxr.batch.plan import Plan, part_of, parts_done
 from covidcxr.batch.reading import ahead
 from covidcxr.batch.reference import histograms
-from covidcxr.batch.storage import join, parquet
+from covidcxr.batch.storage import parquet
 from covidcxr.labels import LABELS
 
-REASONS = 100
-"""Different errors that are told apart; the rest is counted together."""
+DISTINCT_ERRORS = 100
+"""Number of different errors that are counted one by one; the rest is counted as OTHER."""
 OTHER = "other errors"
 TIMES = ("read_ms", "decode_ms", "predict_ms")
 GREYS = {"grey_mean": 255.0, "grey_spread": 128.0}
-"""Columns with grey values, and their largest value: half of the pixels 0 and half 255 spread the most."""
+"""Columns about grey values, with their largest value; half of the pixels 0 and half 255 give the largest spread."""
 
 
 @dataclass
 class Totals:
-    """What is counted while the rows go by.
+    """Counts over the rows so far.
 
     Attributes:
-        images: Rows.
-        labels: Rows by label; ``abstained`` without one, ``error`` with an error.
+        images: Number of rows.
+        labels: Rows by label; rows without a label count as ``abstained``, rows with an error as ``error``.
         flags: Rows by flag.
-        errors: Rows by error, the image's name replaced.
-        times_ms: Sum by column of TIMES.
-        histograms: By column, of the rows without an error.
+        errors: Rows by error, with the name of the image replaced by ``FILE``.
+        times_ms: Sum of each column of TIMES.
+        histograms: Histograms by column, over the rows without an error.
     """
 
     images: int = 0
@@ -46,7 +46,7 @@ class Totals:
     histograms: dict[str, Histogram] = field(default_factory=dict)
 
     def add(self, rows: pa.Table) -> None:
-        """Count the rows of a part."""
+        """Add the rows of a part."""
         failed = rows.filter(pc.is_valid(rows["error"]))
         scored = rows.filter(pc.is_null(rows["error"]))
         self.images += len(rows)
@@ -55,7 +55,7 @@ class Totals:
         self.flags.update(_counts(pc.list_flatten(scored["flags"])))
         for row in failed.select(["path", "member", "error"]).to_pylist():
             error = _without_name(**row)
-            self.errors[error if error in self.errors or len(self.errors) < REASONS else OTHER] += 1
+            self.errors[error if error in self.errors or len(self.errors) < DISTINCT_ERRORS else OTHER] += 1
         for name in TIMES:
             self.times_ms[name] += pc.sum(rows[name]).as_py() or 0.0
         for name, highest in GREYS.items() | {(label, 1.0) for label in LABELS if label in rows.column_names}:
@@ -66,7 +66,7 @@ class Totals:
 def count(out: str, plan: Plan) -> Totals:
     """Count the rows of all parts, a few parts in memory at a time."""
     totals = Totals()
-    for rows in ahead(partial(_read_part, join(out, part_name(shard))) for shard in parts_done(out, plan)):
+    for rows in ahead(partial(_read_part, part_of(out, shard)) for shard in parts_done(out, plan)):
         totals.add(rows)
     return totals
 
@@ -83,10 +83,10 @@ def summarise(
     """Return the content of summary.json.
 
     Args:
-        totals: Of all parts.
-        plan: Of the batch.
-        reference: From covidcxr.batch.reference.find_reference; None for none.
-        run: What to say about this run of the command.
+        totals: Counts over all parts.
+        plan: Plan of the batch.
+        reference: Reference from covidcxr.batch.reference.find_reference; None for none.
+        run: Number of images, seconds and rate of this run of the command.
     """
     compared = histograms(reference) if reference else {}
     found = {name: drift(compared[name], own) for name, own in totals.histograms.items() if name in compared}
@@ -101,7 +101,7 @@ def summarise(
         "run": dict(run),
         "histograms": {name: histogram.to_dict() for name, histogram in sorted(totals.histograms.items())},
         "reference": {"sources": reference["sources"], "images": reference["images"]} if reference else None,
-        "drift": {name: one.to_dict() for name, one in sorted(found.items()) if one},
+        "drift": {name: asdict(one) for name, one in sorted(found.items()) if one},
     }
 
 

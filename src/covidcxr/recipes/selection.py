@@ -10,7 +10,8 @@ from covidcxr.data.manifest import Record, Split, data_hash
 from covidcxr.data.splits import grouped_split
 from covidcxr.errors import ManifestError
 from covidcxr.labels import Label
-from covidcxr.recipes.recipe import Data, Recipe, Selection
+from covidcxr.prediction.predictor import Predictor
+from covidcxr.recipes.recipe import Data, Recipe, Selection, parse_recipe
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,27 @@ def split_parts(records: Sequence[Record], recipe: Recipe) -> Parts:
             train, test_share_folds=recipe.training.validation_folds, seed=recipe.training.seed
         )
     return Parts(train=train, validation=validation, test=test)
+
+
+def trained_parts(records: Sequence[Record], predictor: Predictor) -> Parts:
+    """Divide a manifest as the training of a model divided it.
+
+    Args:
+        records: Manifest that the model was trained on.
+        predictor: The model; its file holds its recipe and the hash of its training data.
+
+    Raises:
+        RecipeError: The model file holds no valid recipe.
+        ManifestError: The model was trained on another manifest, so that it may know the test images of this one.
+    """
+    parts = split_parts(records, parse_recipe(predictor.artifact.recipe, predictor.model))
+    expected = predictor.artifact.data_hash
+    if parts.training_hash != expected:
+        raise ManifestError(
+            f"Expected the manifest on which {predictor.model} was trained (data hash {expected}). "
+            f"Received one that gives {parts.training_hash}: its test images may have been seen in training."
+        )
+    return parts
 
 
 def select(records: Sequence[Record], data: Data, *, seed: int) -> list[Record]:
