@@ -1,11 +1,11 @@
 """Cost per image and memory of ``covidcxr batch``, from a thousand images to a hundred thousand.
 
-Lists that name a few synthetic radiographs again and again, so that no disk has to hold them: a third each PNG, JPEG
-and DICOM of 12 bits. Those of FULL x FULL pixels say what an image costs, many small ones whether that grows. They are
-read from memory (the system's page cache): docs/scaling.md computes what a disk or a store adds. What a run costs until
-it scores is measured by runs of START images and taken off; each run is looked at in tenths of its images. Then
-processes against threads, in turn. Writes docs/results/batch.json, after each run, and the figures in docs/scaling.md.
-CPU time counts what the work costs also where others share the cores; seconds do not.
+The lists repeat a few synthetic radiographs, so that they need no disk space: a third each PNG, JPEG and 12-bit DICOM.
+Images of FULL x FULL pixels give the cost of one; many small ones show whether it grows. All are read from memory (the
+page cache); docs/scaling.md computes what a disk or a store adds. Runs of START images measure the cost of starting,
+which is subtracted. Each run is sampled in tenths of its images. Processes and threads are then compared, in turn.
+Writes docs/results/batch.json after each run, and the figures in docs/scaling.md. CPU time is meaningful even if others
+use the cores; seconds are not.
 """
 
 import argparse
@@ -35,9 +35,9 @@ from run import machine, summary
 from tqdm import tqdm
 
 from covidcxr._system import cores
-from covidcxr.batch.plan import PLAN, Plan, Settings, make_plan, parts_done
+from covidcxr.batch.plan import PLAN, ROWS, BatchSettings, Plan, make_plan, parts_done
 from covidcxr.batch.pool import score_here
-from covidcxr.batch.scoring import Done, Job, Scorer
+from covidcxr.batch.scoring import BatchJob, ShardResult, ShardScorer
 from covidcxr.batch.sources import find
 from covidcxr.batch.summary import count
 from covidcxr.images.phantom import radiograph
@@ -45,17 +45,17 @@ from covidcxr.prediction.predictor import Predictor
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "batch.json"
 FULL, SMALL = 1024, 128
-"""Pixels of a side."""
+"""Side of an image in pixels."""
 DISTINCT = 48
 ROUNDS, COMPARED = 3, 896
-"""Of processes against threads, and images of each: eight shards of each of the three smallest sizes."""
+"""Rounds of processes against threads, and images in each: eight shards of each of the three smallest sizes."""
 SAMPLING_S = 0.5
 START, STARTS = 32, 3
-"""Images, a shard for each of two workers, and runs: what they cost is the start of a run, but for some images."""
+"""Images (one shard for each of two workers) and runs that measure the cost of starting."""
 
 
 def radiographs(folder: Path, side: int) -> list[str]:
-    """Draw the distinct images of this size."""
+    """Draw DISTINCT images of this size and return their paths."""
     folder.mkdir()
     paths = []
     for number in tqdm(range(DISTINCT), desc="drawing", disable=None):
@@ -70,7 +70,7 @@ def radiographs(folder: Path, side: int) -> list[str]:
 
 
 def dicom(stored: np.ndarray) -> Dataset:
-    """Return an uncompressed computed radiograph of 12 bits: uint16, shape (height, width)."""
+    """Return an uncompressed 12-bit computed radiograph from uint16 values of shape (height, width)."""
     ds = Dataset()
     ds.file_meta = FileMetaDataset()
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -84,7 +84,7 @@ def dicom(stored: np.ndarray) -> Dataset:
 
 
 def listed(folder: Path, paths: list[str], images: int) -> Path:
-    """Write a list of so many images."""
+    """Write a list of this many images."""
     table = folder / f"{Path(paths[0]).parent.name}-{images}.parquet"
     pq.write_table(pa.table({"path": [paths[number % len(paths)] for number in range(images)]}), table)
     return table
@@ -92,12 +92,12 @@ def listed(folder: Path, paths: list[str], images: int) -> Path:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """All processes of a run at one moment.
+    """State of all processes of a run at one moment.
 
     Attributes:
-        images: Rows in finished parts.
-        cpu_s: CPU time so far, seconds, that of processes that have ended included.
-        memory_mb: What they hold, pages that they share counted once, 10^6 bytes.
+        images: Number of rows in finished parts.
+        cpu_s: CPU time so far in seconds, including processes that have ended.
+        memory_mb: Memory in 10^6 bytes; shared pages count once.
     """
 
     images: int
@@ -106,13 +106,13 @@ class Sample:
 
 
 def run_command(table: Path, workers: int) -> tuple[float, float, list[Sample]]:
-    """Run the command over a list; return its seconds, its CPU time and what was seen of it meanwhile."""
+    """Run the command over a list; return its duration and CPU time in seconds, and the samples taken."""
     out = table.with_suffix("")
     command = [sys.executable, "-m", "covidcxr", "batch", str(table), "--out", str(out), "--workers", str(workers)]
     before, start, seen = os.times(), time.perf_counter(), []
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     while process.poll() is None:
-        if (sample := look(process.pid, out)) is not None:
+        if (sample := take_sample(process.pid, out)) is not None:
             seen.append(sample)
         time.sleep(SAMPLING_S)
     if process.returncode:
@@ -122,8 +122,8 @@ def run_command(table: Path, workers: int) -> tuple[float, float, list[Sample]]:
     return seconds, cpu_s, seen
 
 
-def look(pid: int, out: Path) -> Sample | None:
-    """Look at a process and all below it; None where one has just ended, or nothing is planned yet."""
+def take_sample(pid: int, out: Path) -> Sample | None:
+    """Sample a process and its descendants; None if one has just ended or there is no plan yet."""
     try:
         plan = Plan(str(out))
         family = psutil.Process(pid)
@@ -138,19 +138,19 @@ def look(pid: int, out: Path) -> Sample | None:
 
 
 def measured(folder: Path, side: int, images: int, workers: int, start_s: float) -> dict[str, Any]:
-    """Run the command over so many images; return what they cost and what it held.
+    """Run the command over this many images; return cost and memory.
 
     Args:
-        folder: With a folder of images of each size.
-        side: Pixels.
-        images: How many.
-        workers: Processes.
-        start_s: CPU time of a run before its first image.
+        folder: Folder that holds one folder of images for each size.
+        side: Side of an image in pixels.
+        images: Number of images.
+        workers: Number of processes.
+        start_s: CPU time of a run before its first image, in seconds.
     """
     table = listed(folder, sorted(str(path) for path in (folder / str(side)).iterdir()), images)
     out = table.with_suffix("")
     seconds, cpu_s, seen = run_command(table, workers)
-    parts = sum(path.stat().st_size for path in out.glob("part-*.parquet"))
+    parts = sum(path.stat().st_size for path in (out / ROWS).glob("*.parquet"))
     said = json.loads((out / "summary.json").read_text())
     return {
         "side": side,
@@ -168,9 +168,9 @@ def measured(folder: Path, side: int, images: int, workers: int, start_s: float)
 
 
 def in_tenths(seen: list[Sample], images: int) -> dict[str, Any]:
-    """Return CPU time per image and memory in the tenths of a run after the first, in which the processes start.
+    """Return CPU time per image and memory in the tenths of a run, without the first, in which the processes start.
 
-    Both as medians with smallest and largest; the memory of the last tenth less that of the second also by itself.
+    Both are medians with the smallest and the largest. ``memory_grown_mb`` is the last tenth minus the second.
     """
     groups = [[s for s in seen if tenth <= 10 * s.images / images < tenth + 1] for tenth in range(1, 10)]
     ends = [group[0] for group in groups if group] + [seen[-1]]
@@ -184,7 +184,7 @@ def in_tenths(seen: list[Sample], images: int) -> dict[str, Any]:
 
 
 def around(table: Path, out: Path, images: int) -> dict[str, float]:
-    """Return the CPU time of what one process does for all: the plan before, the summary after."""
+    """Return the CPU time of the two serial steps, plan and summary, in microseconds per image."""
     plan = Plan(str(out))
     start = time.process_time()
     make_plan(f"{out}-again", plan.settings, find([str(table)]))
@@ -197,35 +197,35 @@ def around(table: Path, out: Path, images: int) -> dict[str, float]:
 
 
 def compared(folder: Path, paths: list[str], workers: int) -> dict[str, dict[str, float]]:
-    """Return images per second of processes and of threads, in turn, without their start. Each goes first in turn."""
+    """Return images per second of processes and of threads after their start; they take turns in going first."""
     kinds = {"processes": score_here, "threads": with_threads}
     rates: dict[str, list[float]] = {kind: [] for kind in kinds}
     table = listed(folder, paths, COMPARED)
     for number in tqdm(range(ROUNDS), desc="processes against threads", disable=None):
         for kind, score in list(kinds.items())[:: -1 if number % 2 else 1]:
-            job = Job(out=str(folder / f"{kind}-{number}"), model=None)
+            job = BatchJob(out=str(folder / f"{kind}-{number}"), model=None)
             model = job.predictor(threads=1).model
-            plan = make_plan(job.out, Settings(sources=(), model=model, maps=None), find([str(table)]))
+            plan = make_plan(job.out, BatchSettings(sources=(), model=model, maps=None), find([str(table)]))
             rates[kind].append(rate(score(job, list(range(plan.shards)), workers=workers), workers))
     return {kind: summary(found) for kind, found in rates.items()}
 
 
-def with_threads(job: Job, shards: list[int], *, workers: int) -> Iterator[Done]:
+def with_threads(job: BatchJob, shards: list[int], *, workers: int) -> Iterator[ShardResult]:
     """Score shards in threads that share one model."""
     predictor, own = job.predictor(threads=1), local()
 
-    def score(shard: int) -> Done:
+    def score(shard: int) -> ShardResult:
         if not hasattr(own, "scorer"):
-            own.scorer = Scorer(job, predictor)  # each reads the plan by itself: pyarrow's files are for one thread
-        done: Done = own.scorer(shard)
-        return done
+            own.scorer = ShardScorer(job, predictor)  # one each, because pyarrow files are not thread-safe
+        result: ShardResult = own.scorer(shard)
+        return result
 
     with ThreadPoolExecutor(workers) as pool:
         yield from (future.result() for future in as_completed([pool.submit(score, shard) for shard in shards]))
 
 
-def rate(done: Iterator[Done], workers: int) -> float:
-    """Return the images per second of all shards but the first two of each worker, in which it starts."""
+def rate(done: Iterator[ShardResult], workers: int) -> float:
+    """Return images per second without the first two shards of each worker, in which it starts."""
     for _ in range(2 * workers):
         next(done)
     start = time.perf_counter()
@@ -233,7 +233,7 @@ def rate(done: Iterator[Done], workers: int) -> float:
 
 
 def start(folder: Path, workers: int) -> dict[str, float]:
-    """Return the CPU time of a run that scores next to nothing, seconds."""
+    """Return the CPU time of runs that score almost nothing, in seconds."""
     paths = sorted(str(path) for path in (folder / str(SMALL)).iterdir())
     costs = []
     for number in range(STARTS):
@@ -247,7 +247,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", type=int, nargs="+", default=[1000, 4000], help="images of FULL x FULL")
     parser.add_argument("--small", type=int, nargs="+", default=[1000, 10_000, 100_000], help="images of SMALL x SMALL")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="file of the results")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="results file")
     options = parser.parse_args()
     workers = cores()
     with tempfile.TemporaryDirectory() as name:

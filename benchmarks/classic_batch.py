@@ -1,7 +1,7 @@
-"""Pictures a second of the classic network over files, decoded with Pillow: ``predict`` or ``call``, a model, files.
+"""Images per second of the classic network over files decoded with Pillow. Arguments: predict or call, model, files.
 
-``predict`` scores one picture at a time with Keras ``predict``, as the tutorials do; ``call`` calls the model directly,
-with BATCH pictures at a time.
+``predict`` scores one image at a time with Keras ``predict``, as tutorials do; ``call`` calls the model directly with
+BATCH images at a time.
 """
 
 import sys
@@ -15,12 +15,12 @@ BATCH = 16
 
 
 def decode(path: str) -> np.ndarray:
-    """Return a picture as the tutorials feed it: float32, shape (224, 224, 3), 0..1."""
+    """Decode an image as tutorials do: float32, shape (224, 224, 3), 0..1."""
     return np.asarray(Image.open(path).convert("RGB").resize((224, 224)), np.float32) / 255
 
 
 def main() -> None:
-    """Print the rate over all files; a first few, not timed, start TensorFlow."""
+    """Print the rate over all files; the first few warm TensorFlow up and are not timed."""
     kind, path, *files = sys.argv[1:]
     model = load_model(path)
     size = 1 if kind == "predict" else BATCH

@@ -1,3 +1,4 @@
+import weakref
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,3 +56,19 @@ def test_no_more_images_are_decoded_than_asked_for(predictor):
     source = (taken.append(number) or Outcome(path=str(number), grey=GREY) for number in range(10))
     next(scored(predictor, source, at_once=3))
     assert taken == [0, 1, 2]
+
+
+def test_images_are_freed_before_the_next_ones_are_decoded(predictor):
+    images, most = [], 0
+
+    def decode(_):
+        nonlocal most
+        grey = GREY.copy()
+        images.append(weakref.ref(grey))
+        most = max(most, sum(image() is not None for image in images))
+        return grey
+
+    files = (Outcome(path=str(number)) for number in range(12))
+    for _ in scored(predictor, (decoded(file, decode) for file in files), at_once=4):
+        pass
+    assert most <= 5  # the consumer has the last one

@@ -16,6 +16,7 @@ from covidcxr.batch.storage import opened, read
 from covidcxr.errors import BatchError
 from covidcxr.images.decode import MAX_BYTES, is_dicom
 from covidcxr.images.paths import HEAD, ImagePath
+from covidcxr.prediction.scoring import Outcome
 
 Found = TypeVar("Found")
 AHEAD = 16
@@ -32,21 +33,17 @@ NAME_ERRORS = "backslashreplace"
 
 
 @dataclass(frozen=True, kw_only=True)
-class File:
-    """One encoded image.
+class ImageFile(Outcome):
+    """An image, encoded at first.
 
     Attributes:
-        path: Path of the file, or of the tar file that holds it.
-        member: Name in the tar file; None for a file of its own.
-        data: At most MAX_BYTES + 1 bytes; empty if there is an error.
-        error: Why it could not be read.
-        read_ms: Time to read it, milliseconds.
+        member: Name in the tar file at ``path``; None for a file of its own.
+        data: Encoded image, at most MAX_BYTES + 1 bytes; empty if there is an error.
+        read_ms: Milliseconds that reading took.
     """
 
-    path: str
     member: str | None = None
     data: bytes = b""
-    error: str | None = None
     read_ms: float = 0.0
 
     @property
@@ -55,7 +52,7 @@ class File:
         return f"{self.path}:{self.member}" if self.member else self.path
 
 
-def files(items: Sequence[ImagePath]) -> Iterator[File]:
+def files(items: Sequence[ImagePath]) -> Iterator[ImageFile]:
     """Read the files of a shard in order, a few ahead.
 
     Raises:
@@ -107,24 +104,24 @@ class _Ahead(io.RawIOBase):
         super().close()
 
 
-def _file(item: ImagePath, limit: int) -> File:
+def _file(item: ImagePath, limit: int) -> ImageFile:
     if item.error:
-        return File(path=item.path, error=item.error)
+        return ImageFile(path=item.path, error=item.error)
     start = time.perf_counter()
     try:
         data = read(item.path, limit)
     except OSError as error:
         reason = error.strerror or error
-        return File(path=item.path, error=f"Expected a readable image file. Received {item.path}: {reason}.")
-    return File(path=item.path, data=data, read_ms=ms_since(start))
+        return ImageFile(path=item.path, error=f"Expected a readable image file. Received {item.path}: {reason}.")
+    return ImageFile(path=item.path, data=data, read_ms=ms_since(start))
 
 
-def _whole(file: File) -> File:
+def _whole(file: ImageFile) -> ImageFile:
     """Read a file again if only its start was read ahead."""
     return file if len(file.data) <= EARLY else _file(ImagePath(path=file.path), MAX_BYTES + 1)
 
 
-def _members(path: str) -> Iterator[File]:
+def _members(path: str) -> Iterator[ImageFile]:
     """Read the images of a tar file from its start; if it is damaged, an error follows the images before the damage."""
     found = 0
     try:
@@ -140,12 +137,12 @@ def _members(path: str) -> Iterator[File]:
                     if is_image_name(member.name) or is_dicom(data):
                         data += content.read(MAX_BYTES + 1 - HEAD)
                         found += 1
-                        yield File(path=path, member=member.name, data=data, read_ms=ms_since(start))
+                        yield ImageFile(path=path, member=member.name, data=data, read_ms=ms_since(start))
                 start = time.perf_counter()
     except BatchError:
         raise
     except Exception as error:  # tarfile raises anything for broken headers
-        yield File(path=path, error=f"Expected a whole tar file. Received {path}: {error} after {found} images.")
+        yield ImageFile(path=path, error=f"Expected a whole tar file. Received {path}: {error} after {found} images.")
         return
     if not found:
-        yield File(path=path, error=f"Expected a tar file with images. Received {path}, which has none.")
+        yield ImageFile(path=path, error=f"Expected a tar file with images. Received {path}, which has none.")

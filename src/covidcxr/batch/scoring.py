@@ -1,9 +1,8 @@
 """Scoring of one shard into one Parquet file, the same on one machine and on a cluster."""
 
 import io
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,24 @@ import pyarrow.parquet as pq
 
 from covidcxr._system import give_back_freed_memory, reuse_freed_blocks
 from covidcxr.batch.plan import Plan, part_of
-from covidcxr.batch.reading import File, files, ms_since
+from covidcxr.batch.reading import ImageFile, files
 from covidcxr.batch.storage import join, whole, write
-from covidcxr.errors import BatchError, ImageError
+from covidcxr.errors import BatchError
 from covidcxr.images.decode import decode_image
 from covidcxr.images.grey import Grey
 from covidcxr.prediction.artifact import Artifact
-from covidcxr.prediction.predictor import Prediction, Predictor
+from covidcxr.prediction.fields import ColumnType, columns
+from covidcxr.prediction.predictor import Predictor
+from covidcxr.prediction.scoring import Outcome, decoded, scored
 
 DECODED = 16
 """Images that are decoded before the network runs on them."""
+TYPES = {
+    ColumnType.TEXT: pa.string(),
+    ColumnType.TEXTS: pa.list_(pa.string()),
+    ColumnType.NUMBER: pa.float32(),
+    ColumnType.BOOLEAN: pa.bool_(),
+}
 SAMPLED_SIDE = 256
 """Pixels along the shorter side of an image from which its mean and standard deviation are computed."""
 
@@ -69,6 +76,7 @@ class ShardScorer:
     def __init__(self, job: BatchJob, predictor: Predictor) -> None:
         self._job, self._predictor = job, predictor
         self._plan = Plan(job.out)
+        self._columns = columns(predictor.artifact)
         self._schema = row_schema(predictor.artifact)
         planned = self._plan.settings.model
         if predictor.model != planned:
@@ -77,59 +85,45 @@ class ShardScorer:
     def __call__(self, shard: int) -> ShardResult:
         """Score a shard and write its part; an existing part is replaced by the same rows."""
         images = errors = 0
+        rows = self._rows(shard)
         with (
             whole(part_of(self._job.out, shard)) as path,
             pq.ParquetWriter(path, self._schema, compression="zstd") as writer,
         ):
-            for rows in self._rows(shard):
-                writer.write_batch(pa.RecordBatch.from_pylist(rows, self._schema))
-                images += len(rows)
-                errors += sum(row["error"] is not None for row in rows)
+            while some := list(islice(rows, DECODED)):
+                writer.write_batch(pa.RecordBatch.from_pylist(some, self._schema))
+                images += len(some)
+                errors += sum(row["error"] is not None for row in some)
         return ShardResult(shard=shard, images=images, errors=errors)
 
-    def _rows(self, shard: int) -> Iterator[list[dict[str, Any]]]:
-        """Yield the rows of a shard, DECODED at a time."""
-        found = files(self._plan.read(shard))
-        position = 0
-        while rows := [self._row(file) for file in islice(found, DECODED)]:
-            for number, row in enumerate(rows, start=position):
-                row |= {"shard": shard, "position": number}
-            self._score([row for row in rows if row["error"] is None])
-            yield rows
-            position += len(rows)
+    def _rows(self, shard: int) -> Iterator[dict[str, Any]]:
+        decoded_files = map(_decoded, files(self._plan.read(shard)))
+        for position, file in enumerate(scored(self._predictor, decoded_files, at_once=DECODED)):
+            answer = file.to_dict()
+            yield {
+                "shard": shard,
+                "position": position,
+                "member": file.member,
+                **{column.name: column.value(answer) for column in self._columns},
+                "model": self._predictor.model,
+                "map": self._draw(shard, position, file),
+                "read_ms": file.read_ms,
+                "decode_ms": file.decode_ms,
+                "predict_ms": file.predict_ms,
+                **({} if file.grey is None else _about(file.grey)),
+            }
 
-    def _row(self, file: File) -> dict[str, Any]:
-        """Decode a file into a row with either the key ``grey`` or an error."""
-        row = {"path": file.path, "member": file.member, "read_ms": file.read_ms, "error": file.error}
-        row["model"] = self._predictor.model
-        if file.error:
-            return row
-        start = time.perf_counter()
-        try:
-            grey = decode_image(file.data, file.name)
-        except ImageError as error:
-            return row | {"error": str(error)}
-        return row | {"grey": grey, "decode_ms": ms_since(start), **_about(grey)}
-
-    def _score(self, rows: list[dict[str, Any]]) -> None:
-        """Add the predictions to decoded rows and remove their images."""
-        start = time.perf_counter()
-        greys = [row.pop("grey") for row in rows]
-        predictions = self._predictor.predict_many(greys)
-        for row, grey, prediction in zip(rows, greys, predictions, strict=True):
-            row |= {"predict_ms": ms_since(start) / len(rows), **_said(prediction)}
-            row["map"] = self._draw(row, grey, prediction)
-
-    def _draw(self, row: dict[str, Any], grey: Grey, prediction: Prediction) -> str | None:
-        """Save the activation map over its radiograph, if maps are wanted and there is one; return its address."""
+    def _draw(self, shard: int, position: int, outcome: Outcome) -> str | None:
+        """Save the activation map over its image, if maps are wanted and there is one; return its address."""
         folder = self._plan.settings.maps
-        if folder is None or prediction.activation_map is None:
+        found = outcome.prediction.activation_map if outcome.prediction else None
+        if folder is None or found is None or outcome.grey is None:
             return None
         from covidcxr.prediction.heatmap import overlay
 
-        name = join(folder, f"{row['shard']:06}", f"{row['position']:06}.png")
+        name = join(folder, f"{shard:06}", f"{position:06}.png")
         buffer = io.BytesIO()
-        overlay(grey, prediction.activation_map).save(buffer, "PNG")
+        overlay(outcome.grey, found).save(buffer, "PNG")
         write(name, buffer.getvalue())
         return name
 
@@ -137,22 +131,25 @@ class ShardScorer:
 def row_schema(artifact: Artifact) -> pa.Schema:
     """Return the columns of a part, the same for all parts of a batch.
 
-    A row holds the place of the image; the prediction, null with an error: the probability (0..1) of each class and
-    whether it reaches each operating point; why the model abstained or the image could not be scored; the model; times
-    in milliseconds; size in pixels, mean and standard deviation of the grey values (0..255).
+    A row holds its shard and its position in it, the place of the image, the fields of the prediction
+    (covidcxr.prediction.fields; null with an error), the map, times in milliseconds, and size in pixels, mean and
+    standard deviation of the grey values (0..255).
     """
-    text, number, texts = pa.string(), pa.float32(), pa.list_(pa.string())
+    number = pa.float32()
+    path, *fields = [(column.name, TYPES[column.type]) for column in columns(artifact)]
     return pa.schema(
         [
-            *[("shard", pa.int32()), ("position", pa.int32()), ("path", text), ("member", text), ("label", text)],
-            *[(str(label), number) for label in artifact.labels],
-            *[(str(point.name), pa.bool_()) for point in artifact.operating_points],
-            *[("prediction_set", texts), ("interval_low", number), ("interval_high", number)],
-            *[("flags", texts), ("reason", text), ("error", text), ("lung_share", number), ("map", text)],
-            *[("model", text), ("read_ms", number), ("decode_ms", number), ("predict_ms", number)],
+            *[("shard", pa.int32()), ("position", pa.int32()), path, ("member", pa.string())],
+            *[*fields, ("map", pa.string())],
+            *[("read_ms", number), ("decode_ms", number), ("predict_ms", number)],
             *[("width", pa.int32()), ("height", pa.int32()), ("grey_mean", number), ("grey_spread", number)],
         ]
     )
+
+
+def _decoded(file: ImageFile) -> ImageFile:
+    """Decode a file and drop its bytes."""
+    return replace(decoded(file, lambda _: decode_image(file.data, file.name)), data=b"")
 
 
 def _about(grey: Grey) -> dict[str, Any]:
@@ -165,19 +162,4 @@ def _about(grey: Grey) -> dict[str, Any]:
         "height": height,
         "grey_mean": float(np.mean(sampled)),
         "grey_spread": float(np.std(sampled, dtype=np.float64)),
-    }
-
-
-def _said(prediction: Prediction) -> dict[str, Any]:
-    low, high = prediction.interval or (None, None)
-    return {
-        "label": prediction.label,
-        **{str(label): value for label, value in prediction.probabilities.items()},
-        **{str(name): call.positive for name, call in prediction.operating_points.items()},
-        "prediction_set": prediction.prediction_set,
-        "interval_low": low,
-        "interval_high": high,
-        "flags": [str(flag.code) for flag in prediction.flags],
-        "reason": prediction.reason,
-        "lung_share": prediction.lung_share,
     }

@@ -96,6 +96,7 @@ def scored(predictor: "Predictor", outcomes: Iterable[AnyOutcome], *, at_once: i
         for outcome in some:
             has_image = outcome.grey is not None
             yield replace(outcome, prediction=next(predictions), predict_ms=share) if has_image else outcome
+        del some, greys, outcome  # free these images before the next ones are decoded
 
 
 def _ms_since(start: float) -> float:
