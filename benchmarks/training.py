@@ -28,8 +28,9 @@ from covidcxr.images.phantom import radiograph
 from covidcxr.labels import LABELS
 from covidcxr.recipes.recipe import Recipe, parse_recipe, recipe_text
 from covidcxr.training.batches import Batches
-from covidcxr.training.devices import compute_exactly
+from covidcxr.training.batches import pipeline as pipeline_of
 from covidcxr.training.fit import compile_phase, make_batches, make_network, set_trainable
+from covidcxr.training.precision import compute_exactly
 
 HERE = Path(__file__).parent
 RECIPE = "finetuned"
@@ -86,7 +87,7 @@ def alone(model: keras.Model, batches: Batches) -> float:
 def pipeline(model: keras.Model, batches: Batches) -> float:
     """Return the images per second of an epoch, its start included."""
     begin = time.perf_counter()
-    model.fit(batches.dataset(), shuffle=False, verbose=0)
+    model.fit(pipeline_of(batches), shuffle=False, verbose=0)
     return IMAGES / (time.perf_counter() - begin)
 
 

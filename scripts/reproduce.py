@@ -21,9 +21,9 @@ def steps(data: Path, out: Path) -> list[tuple[Path, list[str]]]:
     plan = [(manifest, ["data", "build", "--root", str(data), "--out", str(manifest)])]
     for recipe, protocols in (("classic", ("classic", "controls")), ("default", ("held-out", "external"))):
         run, model, audit = out / recipe, out / f"{recipe}.onnx", out / f"audit-{recipe}"
-        plan.append((run / "model.keras", ["train", "--recipe", recipe, *given, "--out", str(run)]))
+        plan.append((run / "model.keras", ["train", recipe, *given, "--out", str(run)]))
         if recipe == "default":
-            plan.append((run / "gate.npz", ["gate", "train", "--run", str(run), *given]))
+            plan.append((run / "gate.npz", ["gate", "train", str(run), *given]))
         plan.append((run / "model.onnx", ["export", str(run), "--out", str(run / "model.onnx")]))
         audited = ["audit", str(run / "model.onnx"), *given, "--out", str(audit), "--write-into", str(model)]
         plan.append((model, audited))
@@ -31,7 +31,7 @@ def steps(data: Path, out: Path) -> list[tuple[Path, list[str]]]:
             report = out / "reports" / protocol
             command = ["evaluate", protocol, str(model), *given, "--out", str(report)]
             plan.append((report / "report.html", command + (["--log", LOG] if protocol == "external" else [])))
-    measured = ["--model", str(out / "default.onnx"), "--run", str(out / "default"), *given, "--out", str(out / "gate")]
+    measured = [str(out / "default.onnx"), "--run", str(out / "default"), *given, "--out", str(out / "gate")]
     plan.append((out / "gate" / "gate.json", ["gate", "evaluate", *measured, *_pictures(out)]))
     unseen = out / "reports" / "unseen-hospitals"
     plan.append((unseen / "report.html", ["evaluate", "unseen-hospitals", "default", *given, "--out", str(unseen)]))

@@ -94,6 +94,6 @@ def test_download_of_an_unknown_collection_names_the_known_ones(tmp_path):
 
 def test_download_asks_the_mirror_that_is_given(tmp_path):
     with pytest.raises(
-        DownloadError, match="Received nowhere://at-all/agchung/Figure1-COVID-chestxray-dataset/archive"
+        DownloadError, match="Cannot download nowhere://at-all/agchung/Figure1-COVID-chestxray-dataset/archive"
     ):
         run("download", "figure1", "--root", tmp_path, "--github", "nowhere://at-all")

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from covidcxr.data.collect import REJECT_COLUMNS, Reason, collect, find_collections, read_rejects, write_rejects
+from covidcxr.data.collect import REJECT_COLUMNS, RejectReason, collect, find_collections, read_rejects, write_rejects
 from covidcxr.data.manifest import FRONTAL_VIEWS, View
 from covidcxr.errors import ManifestError
 from covidcxr.labels import Label
@@ -21,13 +21,13 @@ def test_everything_is_either_kept_or_left_out_with_its_reason(root):
     pictures, rejects = collect(root, FRONTAL_VIEWS)
     assert len(pictures) == 20 + 8 + 2
     assert {reject.path.name: reject.reason for reject in rejects} == {
-        "lateral.png": Reason.VIEW,
-        "slice.png": Reason.VIEW,
-        "volume.nii.gz": Reason.VIEW,
-        "todo.png": Reason.FINDING,
-        "broken.png": Reason.BROKEN,
-        "gone.png": Reason.MISSING,
-        "C.png": Reason.FINDING,
+        "lateral.png": RejectReason.VIEW,
+        "slice.png": RejectReason.VIEW,
+        "volume.nii.gz": RejectReason.VIEW,
+        "todo.png": RejectReason.FINDING,
+        "broken.png": RejectReason.BROKEN,
+        "gone.png": RejectReason.MISSING,
+        "C.png": RejectReason.FINDING,
     }
     lateral = next(reject for reject in rejects if reject.path.name == "lateral.png")
     assert (lateral.view, lateral.patient_id) == (View.LATERAL, "covid-chestxray:covid-2.png")
@@ -44,7 +44,7 @@ def test_a_kept_picture_says_all_about_itself(root):
 def test_other_views_can_be_asked_for(root):
     pictures, rejects = collect(root, {View.PA})
     assert {picture.source for picture in pictures} == {"covid-chestxray"}
-    assert sum(reject.reason is Reason.VIEW for reject in rejects) == 3 + 20 + 3
+    assert sum(reject.reason is RejectReason.VIEW for reject in rejects) == 3 + 20 + 3
 
 
 def test_a_root_without_collections_is_an_error_that_names_the_folders(tmp_path):
@@ -65,7 +65,7 @@ def test_a_picture_that_cannot_be_read_is_left_out(root, monkeypatch):
     pictures, rejects = collect(root, FRONTAL_VIEWS)
     assert len(pictures) == 20 + 8 + 2 - 1
     (reject,) = (reject for reject in rejects if reject.path.name == "covid-3.png")
-    assert reject.reason is Reason.BROKEN
+    assert reject.reason is RejectReason.BROKEN
     assert reject.detail == "Expected a readable image file. Received covid-3.png: Permission denied."
 
 

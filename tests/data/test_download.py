@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 from covidcxr.data import download as module
-from covidcxr.data.download import check_files, download, tree_sha256, unpack
-from covidcxr.data.fetch import ATTEMPTS, fetch
+from covidcxr.data.download import check_files, download, fetch, tree_sha256, unpack
 from covidcxr.data.sources import SOURCES, GitHubArchive
 from covidcxr.errors import DownloadError
 from support.ports import free_port
@@ -29,21 +28,18 @@ class Server(ThreadingHTTPServer):
     Attributes:
         body: What it serves.
         cuts: How many of the next answers break off in the middle.
-        ranges: Whether it sends an ETag and honours Range.
         length: Whether it says how long the answer is; without, it sends chunks, as GitHub does for archives.
-        etag: What it calls the present state of the body.
         failures: How many of the next answers are a 503.
-        seen: Range header and status code of every answer.
+        seen: Status code of every answer.
     """
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.body, self.etag = BODY, '"one"'
+        self.body, self.length = BODY, True
         self.cuts = self.failures = 0
-        self.ranges = self.length = True
-        self.seen: list[tuple[str | None, int]] = []
+        self.seen: list[int] = []
 
     @property
     def url(self) -> str:
@@ -58,31 +54,11 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        server, asked = self.server, self.headers.get("Range")
-        if server.failures:
-            server.failures -= 1
-            self._answer(503, b"", asked)
-            return
-        start = 0
-        if asked and server.ranges and self.headers.get("If-Range") == server.etag:
-            start = int(asked.removeprefix("bytes=").removesuffix("-"))
-        if start >= len(server.body):
-            server.seen.append((asked, 416))
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(server.body)}")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self._answer(206 if start else 200, server.body[start:], asked, start)
-
-    def _answer(self, status: int, body: bytes, asked: str | None, start: int = 0) -> None:
         server = self.server
-        server.seen.append((asked, status))
+        status, body = (503, b"") if server.failures else (200, server.body)
+        server.failures = max(server.failures - 1, 0)
+        server.seen.append(status)
         self.send_response(status)
-        if server.ranges:
-            self.send_header("ETag", server.etag)
-        if status == 206:
-            self.send_header("Content-Range", f"bytes {start}-{len(server.body) - 1}/{len(server.body)}")
         self.send_header(*(("Content-Length", str(len(body))) if server.length else ("Transfer-Encoding", "chunked")))
         self.end_headers()
         cut, server.cuts = server.cuts > 0, max(server.cuts - 1, 0)
@@ -133,66 +109,48 @@ def collection(**more: bytes) -> bytes:
     return archive_of({"top/metadata.csv": METADATA, "top/images/a.png": picture(), **more})
 
 
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    """Let pooch try again at once."""
+    monkeypatch.setattr("pooch.core.time.sleep", lambda _: None)
+
+
 def test_a_whole_file(server, tmp_path):
-    assert fetch(server.url, tmp_path / "file") == hashlib.sha256(BODY).hexdigest()
+    fetch(server.url, tmp_path / "file", sha256=hashlib.sha256(BODY).hexdigest())
     assert (tmp_path / "file").read_bytes() == BODY
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("length", [True, False], ids=["length", "chunked"])
-def test_a_cut_connection_is_continued_where_it_broke(server, tmp_path, length):
+def test_a_connection_that_breaks_is_tried_again_and_then_an_error(server, tmp_path, length):
     server.cuts, server.length = 2, length
-    fetch(server.url, tmp_path / "file", first_pause=0)
-    assert (tmp_path / "file").read_bytes() == BODY
-    assert [status for _, status in server.seen] == [200, 206, 206]
-
-
-def test_a_server_without_ranges_sends_all_again(server, tmp_path):
-    server.cuts, server.ranges, server.length = 1, False, False
-    fetch(server.url, tmp_path / "file", first_pause=0)
-    assert (tmp_path / "file").read_bytes() == BODY
-    assert server.seen == [(None, 200), (None, 200)]
-
-
-def test_a_later_call_continues_unless_the_file_changed(server, tmp_path):
-    server.cuts = ATTEMPTS
-    with pytest.raises(DownloadError, match="Try again later"):
-        fetch(server.url, tmp_path / "file", first_pause=0)
-    assert not (tmp_path / "file").exists()
-    kept = (tmp_path / "file.part").stat().st_size
-    assert 0 < kept < len(BODY)
-    server.body, server.etag = BODY[::-1], '"two"'
-    fetch(server.url, tmp_path / "file")
-    assert server.seen[-1] == (f"bytes={kept}-", 200)
-    assert (tmp_path / "file").read_bytes() == BODY[::-1]
-
-
-def test_a_part_that_is_whole_is_taken(server, tmp_path):
-    (tmp_path / "file.part").write_bytes(BODY)
-    (tmp_path / "file.part.etag").write_text(server.etag)
     fetch(server.url, tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == BODY
-    assert [status for _, status in server.seen] == [416]
+    assert server.seen == [200, 200, 200]
+    server.cuts = 3
+    with pytest.raises(DownloadError, match=f"Cannot download {server.url}"):
+        fetch(server.url, tmp_path / "other")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_wrong_checksum_leaves_nothing(server, tmp_path):
-    with pytest.raises(DownloadError, match=f"Expected sha256 {'0' * 64}"):
+    with pytest.raises(DownloadError, match=f"Expected sha256 {'0' * 64} from {server.url}"):
         fetch(server.url, tmp_path / "file", sha256="0" * 64)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_busy_server_is_asked_again_and_a_missing_page_is_not(server, tmp_path):
+def test_a_busy_server_is_tried_again_and_none_is_an_error(server, tmp_path):
     server.failures = 2
-    fetch(server.url, tmp_path / "file", first_pause=0)
-    assert [status for _, status in server.seen] == [503, 503, 200]
+    fetch(server.url, tmp_path / "file")
+    assert server.seen == [503, 503, 200]
     closed = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(DownloadError, match=f"in {ATTEMPTS} attempts"):
-        fetch(closed, tmp_path / "other", first_pause=0)
+    with pytest.raises(DownloadError, match=f"Cannot download {closed}"):
+        fetch(closed, tmp_path / "other")
 
 
 def test_a_collection_appears_whole_and_is_fetched_once(server, tmp_path):
     server.body, server.cuts = collection(), 1
-    assert download(source_of(), tmp_path, github=server.url, first_pause=0)
+    assert download(source_of(), tmp_path, github=server.url)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["actualmed", "actualmed.download.json"]
     assert (tmp_path / "actualmed" / "metadata.csv").read_bytes() == METADATA
     record = json.loads((tmp_path / "actualmed.download.json").read_text())
@@ -210,9 +168,9 @@ def test_a_collection_appears_whole_and_is_fetched_once(server, tmp_path):
         (collection(), {"content": {"metadata.csv": "0" * 64}}, "Expected metadata.csv with sha256"),
         (collection(), {"content": {"absent.csv": "0" * 64}}, "no such file"),
         (archive_of({"top/metadata.csv": METADATA}, comment="f" * 40), {}, f"Expected commit {COMMIT}"),
-        (archive_of({"top/metadata.csv": METADATA}), {}, "Expected pictures"),
-        (collection()[:-400], {}, "Expected a sound zip file"),
-        (b"<html>busy</html>", {}, "Expected a sound zip file"),
+        (archive_of({"top/metadata.csv": METADATA}), {}, "Expected images"),
+        (collection()[:-400], {}, "Expected an intact zip file"),
+        (b"<html>busy</html>", {}, "Expected an intact zip file"),
     ],
     ids=["archive hash", "file hash", "file missing", "commit", "no pictures", "broken zip", "no zip"],
 )
@@ -228,7 +186,7 @@ def test_other_files_than_the_first_time_are_refused(server, tmp_path):
     download(source_of(), tmp_path, github=server.url)
     (tmp_path / "actualmed").rename(tmp_path / "moved")
     server.body = collection(**{"top/images/b.png": picture()})
-    with pytest.raises(DownloadError, match="Expected the files that were fetched before"):
+    with pytest.raises(DownloadError, match="Expected the same files as in the earlier download"):
         download(source_of(), tmp_path, github=server.url)
     assert not (tmp_path / "actualmed").exists()
 
@@ -268,7 +226,7 @@ def test_a_damaged_archive_is_refused(tmp_path, header, place, bits):
     content = bytearray(archive.read_bytes())
     content[content.rindex(header) + place] ^= bits
     archive.write_bytes(content)
-    with pytest.raises(DownloadError, match=r"Expected a sound zip file of .*archive\.zip"):
+    with pytest.raises(DownloadError, match=r"Expected an intact zip file of .*archive\.zip"):
         unpack(archive, tmp_path / "target", commit=COMMIT)
 
 
@@ -333,6 +291,6 @@ def test_kaggle_sets_come_through_its_own_client(kaggle, tmp_path, monkeypatch):
 
 def test_no_answer_from_kaggle_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("KAGGLE_API_ENVIRONMENT", "TEST")
-    with pytest.raises(DownloadError, match="Make an API token"):
+    with pytest.raises(DownloadError, match="Create an API token"):
         download(SOURCES["radiography"], tmp_path)
     assert not (tmp_path / "COVID-19_Radiography_Dataset").exists()

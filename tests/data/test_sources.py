@@ -215,7 +215,7 @@ def test_real_collections_give_their_known_counts(data_root):
         "covid-chestxray": {"covid": 343, "normal": 11, "pneumonia": 77},
         "kermany": {"normal": 320, "pneumonia": 320},
         "nih": {"normal": 288, "pneumonia": 250},
-        "radiography": {"covid": 1031, "normal": 1050},
+        "radiography": {"covid": 979, "normal": 1050},
         "covid-cxnet": {"covid": 398},
         "figure1": {"covid": 8},
         "actualmed": {"covid": 26, "normal": 18},

@@ -107,8 +107,8 @@ def unseen_hospitals(manifest, model_file, tmp_path, monkeypatch):
     def step(name, *given):
         steps.append(name)
         if name == "train":
-            options = dict(zip(given[::2], given[1::2], strict=True))
-            text = Path(options["--recipe"]).read_text()
+            options = dict(zip(given[1::2], given[2::2], strict=True))
+            text = Path(given[0]).read_text()
             parts = split_parts(read_manifest(Path(options["--manifest"])), parse_recipe(text, "small"))
             about = {"recipe": text, "data_hash": parts.training_hash, "version": __version__}
             with_metadata(model_file, tmp_path / "trained.onnx", **about)

@@ -4,7 +4,7 @@ import pytest
 from covidcxr.images.decode import read_image
 from covidcxr.images.preprocessing import Preprocessing
 from covidcxr.recipes.recipe import Augmentation
-from covidcxr.training.batches import Batches, balanced_weights, load_images
+from covidcxr.training.batches import Batches, balanced_weights, load_images, pipeline
 
 
 def batches(**changes):
@@ -42,7 +42,7 @@ def test_every_image_comes_once_an_epoch():
 
 def test_pipeline_gives_the_batches_in_order():
     data = batches()
-    for number, (images, y_true, weights) in enumerate(data.dataset()):
+    for number, (images, y_true, weights) in enumerate(pipeline(data)):
         expected = data[number]
         assert images.shape[1:] == (32, 32, 1)
         assert (images.numpy() == expected[0]).all()

@@ -53,7 +53,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(records, finished, tmp_path, st
     write_manifest(records, tmp_path / "manifest.csv")
     (tmp_path / "long.toml").write_text(LONG)
     out = tmp_path / "run"
-    arguments = ["--recipe", tmp_path / "long.toml", "--manifest", tmp_path / "manifest.csv", "--out", out]
+    arguments = [tmp_path / "long.toml", "--manifest", tmp_path / "manifest.csv", "--out", out]
     command = [COVIDCXR, "train", *arguments]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     history = out / HISTORY

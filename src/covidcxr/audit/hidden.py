@@ -12,7 +12,8 @@ from sklearn.preprocessing import StandardScaler
 
 from covidcxr.audit.context import Context, Limits, Result, balanced_accuracy, column_auroc, finding, measured
 from covidcxr.audit.pictures import bars
-from covidcxr.data.manifest import CHILDRENS_ORIGIN, GROWN_UP, Record, View
+from covidcxr.data.manifest import GROWN_UP, Record, View
+from covidcxr.data.sources import children_origins
 from covidcxr.evaluation.metrics import Estimate, FloatArray, IntArray
 
 SOURCE = Limits(passes=0.3, fails=0.7)
@@ -126,7 +127,7 @@ def _smallest(y_true: IntArray, groups: NDArray[np.str_]) -> int:
 
 
 def _is_child(record: Record) -> bool | None:
-    if record.origin == CHILDRENS_ORIGIN:
+    if record.origin in children_origins():
         return True
     return None if record.age is None else record.age < GROWN_UP
 

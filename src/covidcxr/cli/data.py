@@ -30,7 +30,7 @@ def download(sources: tuple[str, ...], root: Path, github: str) -> None:
     A collection whose folder is there is left as it is; an interrupted download continues when the command is given
     again. Kaggle sets need the credentials of your own Kaggle account in ~/.kaggle/kaggle.json.
     """
-    require_extra("train", "requests", "kagglehub")
+    require_extra("train", "pooch", "kagglehub")
     from covidcxr.data.download import download as download_source
     from covidcxr.data.sources import SOURCES
 

@@ -1,1 +1,1 @@
-"""Public collections: download them, read them, and write one manifest with labels, patients, groups and splits."""
+"""Public collections: download, reading, and one manifest with labels, patients, groups and splits."""

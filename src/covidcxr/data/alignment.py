@@ -1,8 +1,8 @@
-"""Whether two thumbnails show the same radiograph: lay one over the other, then compare the fine detail.
+"""Comparison of two thumbnails in fine detail, after alignment.
 
-A copy may be cropped and stretched, so ``b`` is laid over ``a`` by a scale and a shift on each axis, refined by
-Gauss-Newton steps (Lucas and Kanade 1981) that give little weight to what does not fit (burnt-in text, arrows). Where
-two different chests are laid over each other as well as they can be, ribs and vessels still differ.
+A copy may be cropped and stretched, so ``b`` is aligned with ``a`` by a scale and a shift on each axis, refined by
+robust Gauss-Newton steps (Lucas and Kanade 1981) that give outliers such as burnt-in text and arrows little weight.
+Between different chests, ribs and vessels differ even in the best alignment.
 """
 
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ Thumbnail = NDArray[np.uint8]
 Detail = NDArray[np.float32]
 
 FINE = 128
-"""Side in pixels at which the detail is compared in the end."""
+"""Side in pixels of the final comparison."""
 MIN_SECOND = 0.8
-"""Agreement after the second level below which the last one is not worth its time."""
+"""Agreement after the second level below which the last level is skipped."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +26,10 @@ class _Level:
     """One round of refinement.
 
     Attributes:
-        side: Side in pixels at which the pictures are laid over each other.
+        side: Side in pixels at which the thumbnails are aligned.
         steps: Gauss-Newton steps.
-        finest: Smallest scale that counts as detail, as a share of the side (sigma of a Gaussian).
-        widest: Largest scale that counts as detail.
+        finest: Smallest scale of detail, as a share of the side (sigma of a Gaussian).
+        widest: Largest scale of detail, likewise.
     """
 
     side: int
@@ -39,36 +39,36 @@ class _Level:
 
 
 _LEVELS = (_Level(32, 3, 1 / 40, 1 / 12), _Level(64, 2, 1 / 128, 1 / 24), _Level(FINE, 3, 1 / 128, 1 / 24))
-"""The first, with wide structures only, brings pictures together that lie a tenth of the side apart."""
-_MARGIN = 1 / 20  # of the side: left out of the fit, the filter lacks neighbours there
-_LONGEST_STEP = 0.03  # of the side
-_MAX_CROP = 0.15  # of the side: a copy that lost more on one side is not looked for
-_BLOCKS = 6  # a side
-_RANK = 65  # percentile of the blocks: text, arrows and clipped greys may spoil a good third of them
-_NOISE = 1.0  # grey levels: weaker detail than this counts as none
+"""The first level, which sees wide structures only, corrects offsets of up to a tenth of the side."""
+_MARGIN = 1 / 20  # share of the side excluded from the fit, where the filter lacks neighbours
+_LONGEST_STEP = 0.03  # share of the side
+_MAX_CROP = 0.15  # share of the side; copies cropped more than this are not detected
+_BLOCKS = 6  # per side
+_RANK = 65  # percentile of the blocks: text, arrows and clipping may spoil over a third of them
+_NOISE = 1.0  # grey levels; weaker detail counts as none
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Where a share t of the width (or height) of ``a`` lies in ``b``: at ``offset + scale * t``."""
+    """Map of one axis: the position t in ``a``, a share of its side, lies at ``offset + scale * t`` in ``b``."""
 
     offset: float
     scale: float
 
     def overlap(self) -> tuple[float, float, float, float]:
-        """Return what both show: from and to in ``a``, from and to in ``b``, as shares."""
+        """Return the overlap as shares of the side: start and end in ``a``, start and end in ``b``."""
         low, high = max(0.0, -self.offset / self.scale), min(1.0, (1 - self.offset) / self.scale)
         return low, high, max(0.0, self.offset + self.scale * low), min(1.0, self.offset + self.scale * high)
 
     def corrected(self, shift: float, stretch: float) -> "Axis":
-        """Return the axis after a step that was measured in shares of the overlap."""
+        """Return the axis after a step that is given in shares of the overlap."""
         low, high, low_b, high_b = self.overlap()
         scale = (1 + stretch) * (high_b - low_b) / (high - low)
         return Axis(low_b + (high_b - low_b) * shift - scale * low, scale)
 
     @property
     def plausible(self) -> bool:
-        """Whether the overlap is most of both."""
+        """Whether the overlap covers most of both thumbnails."""
         least = 1 - 2 * _MAX_CROP
         if not least < self.scale < 1 / least:
             return False
@@ -77,17 +77,16 @@ class Axis:
 
 
 def agreement(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis) -> float:
-    """Measure how well the detail of two pictures agrees once they lie over each other.
+    """Measure how well the detail of two thumbnails agrees after alignment.
 
     Args:
         a: uint8, shape (side, side), side at least FINE.
-        b: The same.
-        x: First guess of where the columns of ``a`` lie in ``b``, right to a few hundredths.
-        y: First guess of where the rows of ``a`` lie in ``b``.
+        b: As ``a``.
+        x: Initial map of the columns of ``a`` to ``b``, accurate to a few hundredths.
+        y: Initial map of the rows.
 
     Returns:
-        Correlation of the detail that the better third of the blocks reaches, -1 to 1; 0 if it stays below
-        MIN_SECOND.
+        Correlation of the detail, -1..1, that the better third of the blocks reaches; 0 if it is below MIN_SECOND.
     """
     correlation = 0.0
     for number, level in enumerate(_LEVELS):
@@ -103,14 +102,14 @@ def agreement(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis) -> float:
 
 
 def _overlap(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis, level: _Level) -> tuple[Detail, Detail]:
-    """Return the detail of what both show, float32, shape (side, side) each."""
+    """Return the detail of both in their overlap: float32, shape (side, side) each."""
     left, right, left_b, right_b = x.overlap()
     top, bottom, top_b, bottom_b = y.overlap()
     return _detail(a, (left, top, right, bottom), level), _detail(b, (left_b, top_b, right_b, bottom_b), level)
 
 
 def _detail(picture: Thumbnail, box: tuple[float, ...], level: _Level) -> Detail:
-    """Return a band of spatial frequencies of a part of a picture; ``box`` is in shares of its side."""
+    """Return a band of spatial frequencies of a part of a thumbnail; ``box`` is in shares of its side."""
     side = level.side
     left, top, right, bottom = (share * len(picture) for share in box)
     part = Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
@@ -125,7 +124,7 @@ def _inner(detail: Detail) -> Detail:
 
 
 def _step(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis, level: _Level) -> tuple[Axis, Axis]:
-    """Return better axes: one step that brings the gain, shift and stretch of ``b`` nearer to ``a``."""
+    """Return the axes after one Gauss-Newton step in the gain, shift and stretch of ``b``."""
     side = level.side
     detail_a, detail_b = _overlap(a, b, x, y, level)
     slopes: list[Detail] = list(np.gradient(detail_b, 1 / side))
@@ -141,7 +140,7 @@ def _step(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis, level: _Level) -> tuple[
 def _robust_solve(design: NDArray[np.float32], target: NDArray[np.float32]) -> list[float]:
     """Return least squares coefficients with Cauchy weights.
 
-    The first weights come from scaling alone, so that what does not fit (an arrow) cannot pull the first solution.
+    The first weights come from scaling alone, so that outliers (an arrow) cannot distort the first solution.
     """
     spreads = [np.median(np.abs(values)) + 1e-3 for values in (target, design[:, 0])]
     residual = target - spreads[0] / spreads[1] * design[:, 0]
@@ -149,7 +148,7 @@ def _robust_solve(design: NDArray[np.float32], target: NDArray[np.float32]) -> l
         scale = 2 * np.median(np.abs(residual)) + 1e-3
         weighted = design / (1 + (residual / scale) ** 2)[:, None]
         normal = weighted.T @ design
-        normal += np.diag(1e-3 * normal.diagonal() + 1e-6)  # a uniform picture has no slopes
+        normal += np.diag(1e-3 * normal.diagonal() + 1e-6)  # a uniform thumbnail has no slopes
         solution = np.linalg.solve(normal, weighted.T @ target)
         residual = target - design @ solution
     coefficients: list[float] = solution.tolist()
@@ -157,7 +156,7 @@ def _robust_solve(design: NDArray[np.float32], target: NDArray[np.float32]) -> l
 
 
 def _block_correlation(a: Detail, b: Detail) -> float:
-    """Cut both into blocks and return the correlation that the better third of them reaches."""
+    """Return the correlation that the better third of the blocks reaches."""
     area = (len(a) // _BLOCKS) ** 2
     sum_a, sum_b = _block_sums(a), _block_sums(b)
     variance_a = np.maximum(_block_sums(a * a) - sum_a * sum_a / area, 0)
@@ -167,7 +166,7 @@ def _block_correlation(a: Detail, b: Detail) -> float:
 
 
 def _block_sums(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the sums over the blocks, shape (_BLOCKS, _BLOCKS)."""
+    """Return the sums over the blocks: float64, shape (_BLOCKS, _BLOCKS)."""
     block = len(values) // _BLOCKS
     used = block * _BLOCKS
     cut = values[:used, :used].reshape(_BLOCKS, block, _BLOCKS, block)

@@ -1,4 +1,4 @@
-"""Collections on disk to a manifest: collected, grouped, split."""
+"""Build of a manifest from collections on disk: collect, group, split."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from covidcxr.data.splits import assign_splits, check_leakage
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """What came of the collections.
+    """Result of a build.
 
     Attributes:
-        records: Everything that can be used, sorted by id.
-        rejects: Everything else.
+        records: Usable images, sorted by id.
+        rejects: All other images.
         duplicates: Pairs of records that show the same radiograph.
-        drawn_in: Records that are external only because they share a patient or picture with an external collection.
+        drawn_in: Records that are external only because they share a patient or an image with an external collection.
     """
 
     records: list[Record]
@@ -33,11 +33,11 @@ def build(root: Path, *, views: Collection[View], seed: int) -> Build:
 
     Args:
         root: Folder with the collections in their published layouts.
-        views: Projections that are kept.
-        seed: Of the split.
+        views: Projections to keep.
+        seed: Seed of the split.
 
     Raises:
-        ManifestError: No collection is there, its metadata are broken, or nothing is left to split.
+        ManifestError: There is no collection, metadata are broken, or too little is left to split.
     """
     pictures, rejects = collect(root, views)
     ids = [picture.id for picture in pictures]

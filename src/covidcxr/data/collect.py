@@ -1,6 +1,5 @@
-"""Collections on disk to decoded, labelled pictures and a table of everything that was left out."""
+"""Reading of the collections: decoded, labelled images, and a table of everything that was left out."""
 
-import csv
 import hashlib
 import logging
 from collections import Counter
@@ -15,7 +14,7 @@ from tqdm import tqdm
 
 from covidcxr._system import cores
 from covidcxr.data.duplicates import Fingerprint, fingerprint
-from covidcxr.data.manifest import View, relative_path, write_table
+from covidcxr.data.manifest import View, read_table, relative_path, write_table
 from covidcxr.data.sources import SOURCES, Item, Source
 from covidcxr.errors import ImageError, ManifestError
 from covidcxr.images.decode import decode_image, read_bytes
@@ -26,39 +25,39 @@ logger = logging.getLogger(__name__)
 Entry = tuple[Source, Item]
 
 CHUNK = 256
-"""Pictures that are read at a time, so that only these are in memory."""
+"""Images submitted to the decoders at a time, which bounds the memory."""
 
 
-class Reason(StrEnum):
-    """Why a picture is not in the manifest. The first that applies is given, in this order."""
+class RejectReason(StrEnum):
+    """Reason why an image is not in the manifest: the first, in this order, that applies."""
 
     MISSING = "missing"
-    """The metadata list a file that is not there."""
+    """The metadata list a file that does not exist."""
     BROKEN = "broken"
-    """The file cannot be read or does not decode."""
+    """The file cannot be read or decoded."""
     VIEW = "view"
-    """Lateral, CT or of unknown projection, or not of the views asked for."""
+    """The projection is lateral, CT, unknown, or not among the requested views."""
     FINDING = "finding"
-    """The finding is empty or stands for none of the classes."""
+    """The finding is empty or belongs to none of the classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reject:
-    """One picture that was left out.
+    """An image that was left out.
 
     Attributes:
         source: Name of the collection.
-        path: The file. In the CSV relative to the folder of the manifest, in memory ready to open.
+        path: The file; in the CSV, relative to the folder of the manifest.
         reason: Why it was left out.
-        detail: The same for a person.
-        finding: As published.
+        detail: Explanation of the reason.
+        finding: Finding as published.
         view: Projection.
-        patient_id: As in Record.
+        patient_id: Patient, as in Record.
     """
 
     source: str
     path: Path
-    reason: Reason
+    reason: RejectReason
     detail: str
     finding: str
     view: View
@@ -70,18 +69,18 @@ REJECT_COLUMNS = ("source", "path", "reason", "detail", "finding", "view", "pati
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One picture that goes into the manifest.
+    """An image that goes into the manifest.
 
     Attributes:
-        id: As in Record.
+        id: Id, as in Record.
         source: Name of the collection.
-        patient_id: As in Record.
-        item: What the collection says about it.
-        label: The class that its finding stands for.
+        patient_id: Patient, as in Record.
+        item: Description by the collection.
+        label: Class of the finding.
         sha256: Hash of the file, 64 hex digits.
-        width: Columns of the decoded picture in pixels.
-        height: Rows of the decoded picture in pixels.
-        fingerprint: What its near-duplicates share.
+        width: Columns of the decoded image in pixels.
+        height: Rows of the decoded image in pixels.
+        fingerprint: Summary by which near-duplicates are found.
     """
 
     id: str
@@ -96,10 +95,10 @@ class Picture:
 
 
 def find_collections(root: Path) -> list[Source]:
-    """Return the collections whose folders lie under a root.
+    """Return the collections whose folders exist under a root.
 
     Raises:
-        ManifestError: There is none; the message names the folders.
+        ManifestError: There is none; the message names the expected folders.
     """
     found = [source for source in SOURCES.values() if (root / source.folder).is_dir()]
     if not found:
@@ -109,17 +108,17 @@ def find_collections(root: Path) -> list[Source]:
 
 
 def collect(root: Path, views: Collection[View]) -> tuple[list[Picture], list[Reject]]:
-    """Decode every picture of every collection under a root.
+    """Decode every image of every collection under a root.
 
     Args:
         root: Folder with the collections in their published layouts.
-        views: Projections that are kept.
+        views: Projections to keep.
 
     Returns:
-        Pictures that are kept, sorted by id, and everything else, sorted by source and path.
+        The kept images, sorted by id, and the rejects, sorted by source and path.
 
     Raises:
-        ManifestError: No collection is there, metadata are missing or unreadable, or two files share an id.
+        ManifestError: There is no collection, metadata are missing or unreadable, or two files have the same id.
     """
     entries = [(source, item) for source in find_collections(root) for item in source.read(root / source.folder)]
     read = partial(_read, views=frozenset(views))
@@ -132,14 +131,14 @@ def collect(root: Path, views: Collection[View]) -> tuple[list[Picture], list[Re
             else:
                 pictures.append(result)
     _check_ids(picture.id for picture in pictures)
-    logger.info("%d pictures kept, %d left out", len(pictures), len(rejects))
+    logger.info("%d images kept, %d left out", len(pictures), len(rejects))
     return sorted(pictures, key=lambda p: p.id), sorted(rejects, key=lambda r: (r.source, r.path, r.finding))
 
 
 def _in_order(
     pool: ThreadPoolExecutor, read: Callable[[Entry], "Picture | Reject"], entries: Sequence[Entry]
 ) -> Iterator["Picture | Reject"]:
-    with tqdm(total=len(entries), desc="Reading pictures", unit="img", disable=None) as bar:
+    with tqdm(total=len(entries), desc="reading images", unit="img", disable=None) as bar:
         for start in range(0, len(entries), CHUNK):
             for result in pool.map(read, entries[start : start + CHUNK]):
                 bar.update()
@@ -150,20 +149,20 @@ def _read(entry: Entry, *, views: frozenset[View]) -> Picture | Reject:
     source, item = entry
     reject = partial(_reject, source, item)
     if not item.path.is_file():
-        return reject(Reason.MISSING, "Expected a file. Received none.")
+        return reject(RejectReason.MISSING, "Expected a file. Received none.")
     if item.view is View.CT and item.path.name.endswith(".nii.gz"):
-        return reject(Reason.VIEW, "Expected a frontal radiograph. Received a CT volume.")
+        return reject(RejectReason.VIEW, "Expected a frontal radiograph. Received a CT volume.")
     try:
         data = read_bytes(item.path, item.path.name)
         grey = decode_image(data, item.path.name)
     except ImageError as error:
-        return reject(Reason.BROKEN, str(error))
+        return reject(RejectReason.BROKEN, str(error))
     if item.view not in views:
         wanted = ", ".join(sorted(views))
-        return reject(Reason.VIEW, f"Expected a view in {wanted}. Received {item.view.value or 'none'}.")
+        return reject(RejectReason.VIEW, f"Expected a view in {wanted}. Received {item.view.value or 'none'}.")
     label = source.label(item.finding)
     if label is None:
-        return reject(Reason.FINDING, f"Expected a finding with a class. Received {item.finding or 'none'}.")
+        return reject(RejectReason.FINDING, f"Expected a finding with a class. Received {item.finding or 'none'}.")
     return Picture(
         id=f"{source.name}/{item.path.name}",
         source=source.name,
@@ -177,7 +176,7 @@ def _read(entry: Entry, *, views: frozenset[View]) -> Picture | Reject:
     )
 
 
-def _reject(source: Source, item: Item, reason: Reason, detail: str) -> Reject:
+def _reject(source: Source, item: Item, reason: RejectReason, detail: str) -> Reject:
     return Reject(
         source=source.name,
         path=item.path,
@@ -192,11 +191,11 @@ def _reject(source: Source, item: Item, reason: Reason, detail: str) -> Reject:
 def _check_ids(ids: Iterable[str]) -> None:
     twice = [name for name, count in Counter(ids).items() if count > 1]
     if twice:
-        raise ManifestError(f"Expected every file name once in a collection. Received twice: {', '.join(twice[:5])}.")
+        raise ManifestError(f"Expected unique file names in each collection. Received twice: {', '.join(twice[:5])}.")
 
 
 def write_rejects(rejects: Iterable[Reject], path: Path) -> None:
-    """Write rejects as CSV (UTF-8), paths relative to the file's folder."""
+    """Write rejects as CSV (UTF-8), with paths relative to the folder of the file."""
 
     def cells(reject: Reject) -> Iterable[object]:
         row = {name: getattr(reject, name) for name in REJECT_COLUMNS}
@@ -207,21 +206,18 @@ def write_rejects(rejects: Iterable[Reject], path: Path) -> None:
 
 
 def read_rejects(path: Path) -> list[Reject]:
-    """Read what write_rejects wrote.
+    """Read rejects written by write_rejects.
 
     Raises:
-        ManifestError: The file is missing or a row is not valid; the message names it.
+        ManifestError: The file cannot be read; see read_table.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [
-                Reject(
-                    **{name: row[name] for name in ("source", "detail", "finding", "patient_id")},
-                    path=path.parent / row["path"],
-                    reason=Reason(row["reason"]),
-                    view=View(row["view"]),
-                )
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:  # TypeError: a short row has None at its end
-        raise ManifestError(f"Expected rejects made by 'covidcxr data build' in {path}. Received: {error!r}") from error
+
+    def reject(row: dict[str, str]) -> Reject:
+        return Reject(
+            **{name: row[name] for name in ("source", "detail", "finding", "patient_id")},
+            path=path.parent / row["path"],
+            reason=RejectReason(row["reason"]),
+            view=View(row["view"]),
+        )
+
+    return read_table(path, REJECT_COLUMNS, reject)

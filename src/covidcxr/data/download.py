@@ -1,45 +1,48 @@
-"""Public collections from their publishers to disk: checked, and put in place in one step."""
+"""Download of the public collections: each is checked, then put in place in one step."""
 
 import hashlib
 import json
-import logging
 import os
 import shutil
 import stat
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from covidcxr.data.fetch import FIRST_PAUSE, fetch, file_sha256
+import pooch
+import requests
+
 from covidcxr.data.sources import GitHubArchive, KaggleDataset, Source
 from covidcxr.errors import DownloadError, ManifestError
 
-logger = logging.getLogger(__name__)
-
 GITHUB = "https://github.com"
+ARCHIVE, CONTENT = "archive.zip", "content"
+"""Names in the temporary folder of a download."""
+_RETRIES = 2
+_TIMEOUT = (10, 60)  # seconds to connect, and without a byte
+_CHUNK = 1 << 20  # bytes
 
 
-def download(source: Source, root: Path, *, github: str = GITHUB, first_pause: float = FIRST_PAUSE) -> bool:
-    """Fetch a collection into its folder under a root.
+def download(source: Source, root: Path, *, github: str = GITHUB) -> bool:
+    """Download a collection into its folder under a root.
 
-    The folder appears in one step, complete and checked, or not at all. What was fetched before an interruption is used
-    by the next call. ``<folder>.download.json`` records the hashes; if the collection is fetched again, its files must
-    be the same.
+    The folder appears in one step, complete and checked, or not at all. ``<folder>.download.json`` records the sha256
+    of what was downloaded; a later download of the collection must give the same files.
 
     Args:
-        source: Which one.
-        root: Folder for the collections, made if it is not there.
-        github: Where GitHub, or a mirror with the same paths, is reached.
-        first_pause: Seconds before the second attempt after a broken connection.
+        source: The collection.
+        root: Folder of all collections; created if missing.
+        github: Address of GitHub or of a mirror with the same paths.
 
     Returns:
-        Whether anything was fetched: a folder that is there is left as it is.
+        Whether anything was downloaded; an existing folder is left as it is.
 
     Raises:
-        DownloadError: The publisher cannot be reached, refuses, or sends something other than expected; the message
-            says what to do.
+        DownloadError: The publisher cannot be reached, refuses, or sends something unexpected; the message says what
+            to do.
     """
     folder = root / source.folder
     if folder.exists():
@@ -47,59 +50,92 @@ def download(source: Source, root: Path, *, github: str = GITHUB, first_pause: f
     root.mkdir(parents=True, exist_ok=True)
     staging = root / f".{source.folder}.part"
     shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
     try:
-        record = {"source": source.name} | _fetch_into(staging, source, root, github, first_pause)
-        _check_collection(source, staging)
-        _keep_record(root / f"{source.folder}.download.json", record | {"files_sha256": tree_sha256(staging)})
-    except DownloadError:
+        record = {"source": source.name} | _fill(staging, source, root, github)
+        _check_collection(source, staging / CONTENT)
+        record["files_sha256"] = tree_sha256(staging / CONTENT)
+        _keep_record(root / f"{source.folder}.download.json", record)
+        (staging / CONTENT).replace(folder)
+    finally:
         shutil.rmtree(staging, ignore_errors=True)
-        raise
-    staging.replace(folder)
     return True
 
 
-def _fetch_into(staging: Path, source: Source, root: Path, github: str, first_pause: float) -> dict[str, str]:
-    """Fill a folder and return where its content came from."""
+def _fill(staging: Path, source: Source, root: Path, github: str) -> dict[str, str]:
+    """Put the collection into the folder CONTENT and return where it came from."""
     if isinstance(source.download, GitHubArchive):
-        return _from_github(source.download, staging, root / f".{source.folder}.zip", github, first_pause)
-    return _from_kaggle(source.download, staging, root / ".kaggle")
+        return _from_github(source.download, staging, github)
+    return _from_kaggle(source.download, staging / CONTENT, root / ".kaggle")
 
 
-def _from_github(archive: GitHubArchive, staging: Path, file: Path, github: str, first_pause: float) -> dict[str, str]:
+def _from_github(archive: GitHubArchive, staging: Path, github: str) -> dict[str, str]:
     url = f"{github}/{archive.repo}/archive/{archive.commit}.zip"
-    if not file.exists():
-        fetch(url, file, sha256=archive.sha256, first_pause=first_pause)
-    record = {"from": url, "archive_sha256": file_sha256(file)}
+    file = fetch(url, staging / ARCHIVE, sha256=archive.sha256)
+    unpack(file, staging / CONTENT, commit=archive.commit)
+    check_files(staging / CONTENT, archive.content)
+    return {"from": url, "archive_sha256": file_sha256(file)}
+
+
+def fetch(url: str, target: Path, *, sha256: str = "") -> Path:
+    """Download a file over HTTP; it appears complete and checked, or not at all.
+
+    Args:
+        url: Address.
+        target: File to write; must not exist.
+        sha256: Expected hash, 64 hex digits; empty where it cannot be known.
+
+    Returns:
+        The target.
+
+    Raises:
+        DownloadError: The server cannot be reached, refuses, keeps breaking off, or sends a file with a different
+            hash; the message names the address.
+    """
+    store = pooch.create(
+        target.parent,
+        base_url="",
+        registry={target.name: f"sha256:{sha256}" if sha256 else None},
+        urls={target.name: url},
+        retry_if_failed=_RETRIES,
+    )
+    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), chunk_size=_CHUNK, timeout=_TIMEOUT)
     try:
-        unpack(file, staging, commit=archive.commit)
-        check_files(staging, archive.content)
-    finally:
-        file.unlink()
-    return record
+        return Path(store.fetch(target.name, downloader=downloader))
+    except requests.RequestException as error:
+        raise DownloadError(f"Cannot download {url}: {error}. Try again later.") from error
+    except ValueError as error:  # of pooch, for a hash
+        raise DownloadError(f"Expected sha256 {sha256} from {url}. Received a different file: {error}") from error
 
 
-def _from_kaggle(dataset: KaggleDataset, staging: Path, cache: Path) -> dict[str, str]:
-    """Let Kaggle's client fetch, resume and check (MD5, as Kaggle gives it); it reads the user's credentials itself."""
+def file_sha256(path: Path) -> str:
+    """Return the sha256 of a file, 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _from_kaggle(dataset: KaggleDataset, content: Path, cache: Path) -> dict[str, str]:
+    """Download with Kaggle's client, which resumes, checks the MD5 that Kaggle gives, and finds the credentials."""
     import kagglehub
 
     try:
         with _environment("KAGGLEHUB_CACHE", str(cache)):
             fetched = Path(kagglehub.dataset_download(dataset.handle))
-    except Exception as error:  # the client has no common base of its exceptions
+    except Exception as error:  # the client's exceptions have no common base class
         page = f"https://www.kaggle.com/datasets/{dataset.handle.split('/versions/')[0]}"
         raise DownloadError(
-            f"Expected the Kaggle data set {dataset.handle}. Received: {error}. Make an API token on "
+            f"Expected the Kaggle data set {dataset.handle}. Received: {error}. Create an API token on "
             f"https://www.kaggle.com/settings, save it as ~/.kaggle/kaggle.json, accept the terms on {page}, and try "
-            "again; what came so far is kept."
+            "again; the part downloaded so far is kept."
         ) from error
-    (fetched / dataset.folder).replace(staging)
+    (fetched / dataset.folder).replace(content)
     shutil.rmtree(cache)
     return {"from": f"kaggle {dataset.handle}"}
 
 
 @contextmanager
 def _environment(name: str, value: str) -> Iterator[None]:
-    """Set an environment variable for a while: the client takes its folder from nowhere else."""
+    """Set an environment variable inside the context; Kaggle's client takes its folder from nowhere else."""
     before = os.environ.get(name)
     os.environ[name] = value
     try:
@@ -112,16 +148,16 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 
 def unpack(archive: Path, target: Path, *, commit: str) -> None:
-    """Unpack a zip file that GitHub made of one commit, without its outermost folder.
+    """Unpack GitHub's zip file of a commit, without its outermost folder.
 
     Args:
         archive: The zip file; GitHub writes the commit into its comment.
-        target: Folder to make.
-        commit: 40 hex digits.
+        target: Folder to create.
+        commit: Expected commit, 40 hex digits.
 
     Raises:
-        DownloadError: Not a sound zip file, of another commit, larger than the disk has room for, or with a member that
-            would land outside the target.
+        DownloadError: The file is no intact zip file, is of another commit, is too large for the disk, or has a member
+            that would be written outside the target.
     """
     try:
         with zipfile.ZipFile(archive) as zipped:
@@ -131,13 +167,13 @@ def unpack(archive: Path, target: Path, *, commit: str) -> None:
             for member in zipped.infolist():
                 _unpack_member(zipped, member, target)
     except (OSError, EOFError, RuntimeError, ValueError, zlib.error, zipfile.BadZipFile) as error:  # all of zipfile
-        raise DownloadError(f"Expected a sound zip file of {commit}. Received {archive}: {error}") from error
+        raise DownloadError(f"Expected an intact zip file of commit {commit}. Received {archive}: {error}") from error
 
 
 def _check_room(zipped: zipfile.ZipFile, archive: Path) -> None:
     needed, free = sum(member.file_size for member in zipped.infolist()), shutil.disk_usage(archive.parent).free
     if needed > free:
-        raise DownloadError(f"Expected room for {needed} bytes in {archive.parent}. Received {free} free bytes.")
+        raise DownloadError(f"Not enough space in {archive.parent}: {needed} bytes needed, {free} free.")
 
 
 def _unpack_member(zipped: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
@@ -155,11 +191,11 @@ def _unpack_member(zipped: zipfile.ZipFile, member: zipfile.ZipInfo, target: Pat
 
 
 def check_files(folder: Path, content: Mapping[str, str]) -> None:
-    """Check files against their published sha256.
+    """Check files against their sha256.
 
     Args:
-        folder: Where they lie.
-        content: Path within the folder to sha256.
+        folder: Folder of the files.
+        content: Path within the folder to sha256 (hex).
 
     Raises:
         DownloadError: A file is missing or differs; the message names it.
@@ -171,17 +207,17 @@ def check_files(folder: Path, content: Mapping[str, str]) -> None:
 
 
 def _check_collection(source: Source, folder: Path) -> None:
-    """Check that a collection can be read and has pictures."""
+    """Check that a collection can be read and has images."""
     try:
         present = sum(item.path.is_file() for item in source.read(folder))
     except ManifestError as error:
         raise DownloadError(f"Expected the collection {source.name} as published. Received: {error}") from error
     if not present:
-        raise DownloadError(f"Expected pictures in the collection {source.name}. Received none.")
+        raise DownloadError(f"Expected images in the collection {source.name}. Received none.")
 
 
 def tree_sha256(folder: Path) -> str:
-    """Return one sha256 for all files of a folder: of the lines ``sha256  path`` sorted by path."""
+    """Return one sha256 (hex) for all files of a folder: that of the lines ``sha256  path``, sorted by path."""
     files = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
     lines = "".join(f"{file_sha256(path)}  {name}\n" for name, path in files)
     return hashlib.sha256(lines.encode()).hexdigest()
@@ -192,8 +228,8 @@ def _keep_record(path: Path, record: Mapping[str, str]) -> None:
         before = json.loads(path.read_text(encoding="utf-8"))["files_sha256"]
         if before != record["files_sha256"]:
             raise DownloadError(
-                f"Expected the files that were fetched before (sha256 of all: {before}, in {path}). Received others: "
-                f"{record['files_sha256']}. Delete {path.name} if you trust them."
+                f"Expected the same files as in the earlier download (sha256 of all: {before}, in {path}). Received "
+                f"different ones: {record['files_sha256']}. Delete {path.name} if you trust them."
             )
     partial = path.with_name(path.name + ".part")
     partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -1,12 +1,10 @@
-"""Near-duplicates: the same radiograph published twice, rescaled, recompressed, cropped a little, of other contrast.
+"""Near-duplicates: one radiograph published twice, rescaled, recompressed, slightly cropped or with other contrast.
 
-Three stages, each dearer and stricter than the one before: a perceptual hash, the correlation of coarse detail, and the
-agreement of fine detail in covidcxr.data.alignment. Chests look alike at the scale that the first two see; ribs and
-vessels
-do not.
+There are three stages, each slower and stricter than the one before: a perceptual hash, the correlation of coarse
+detail, and the agreement of fine detail (covidcxr.data.alignment). At the scale of the first two, different chests look
+alike; their ribs and vessels do not.
 """
 
-import csv
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -21,23 +19,22 @@ from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
 from covidcxr.data.alignment import FINE, Axis, agreement
-from covidcxr.data.manifest import write_table
-from covidcxr.errors import ManifestError
+from covidcxr.data.manifest import read_table, write_table
 from covidcxr.images.grey import Grey
 
 MAX_DISTANCE = 14
-"""Differing bits of 64 in the perceptual hash (pHash, Zauner 2010) above which two pictures are not compared on."""
+"""Largest number of differing bits, of 64, in the perceptual hash (pHash, Zauner 2010) of a candidate pair."""
 MIN_COARSE = 0.7
-"""Correlation of the coarse detail below which two pictures are not compared on."""
+"""Smallest correlation of the coarse detail of a candidate pair."""
 MIN_AGREEMENT = 0.9
-"""Agreement of the fine detail from which on two pictures count as one: see docs/data.md for the study."""
+"""Smallest agreement of the fine detail of a pair of near-duplicates; see docs/data.md for the study."""
 
 CROPS = (0.0, 0.03, 0.06)
-"""Shares cut from every side of a picture before it is hashed: the whole of one may look like a crop of the other."""
-_COARSE = 32  # pixels: side of the coarse thumbnails
+"""Shares cropped from every side before hashing: one image may look like a crop of the other."""
+_COARSE = 32  # pixels, side of the coarse thumbnails
 _SHIFTS = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]  # pixels of the coarse thumbnails
-_SIGMA = 2.0  # pixels of the coarse thumbnails: what is wider is not detail
-_ROWS = 256  # pictures compared with all others at a time
+_SIGMA = 2.0  # pixels of the coarse thumbnails; wider structures are not detail
+_ROWS = 256  # images compared with all others at a time
 _PAIRS = 4096  # pairs of coarse thumbnails compared at a time
 
 Candidates = NDArray[np.int64]
@@ -45,11 +42,11 @@ Candidates = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """What is kept of a picture to find its near-duplicates.
+    """Summary of an image by which its near-duplicates are found.
 
     Attributes:
-        bits: bool, shape (len(CROPS), 64): perceptual hash of the picture and its crops.
-        thumbnail: uint8, shape (FINE, FINE): the whole picture, squeezed.
+        bits: Perceptual hash of the image and its crops: bool, shape (len(CROPS), 64).
+        thumbnail: The whole image, squeezed to a square: uint8, shape (FINE, FINE).
     """
 
     bits: NDArray[np.bool_]
@@ -61,10 +58,10 @@ class DuplicatePair:
     """Two records that show the same radiograph.
 
     Attributes:
-        id_a: Id of the record that comes first in order.
+        id_a: Id of the record that sorts first.
         id_b: Id of the other.
-        distance: Differing bits of 64 in the perceptual hash.
-        correlation: Agreement of the fine detail, MIN_AGREEMENT to 1.
+        distance: Differing bits, of 64, in the perceptual hash.
+        correlation: Agreement of the fine detail, MIN_AGREEMENT..1.
     """
 
     id_a: str
@@ -77,7 +74,7 @@ COLUMNS = tuple(field.name for field in fields(DuplicatePair))
 
 
 def fingerprint(grey: Grey) -> Fingerprint:
-    """Return the fingerprint of a decoded picture: uint8, shape (height, width)."""
+    """Return the fingerprint of a decoded image: uint8, shape (height, width)."""
     image = Image.fromarray(grey)
     crops = [image.crop(_box(crop, *image.size)) for crop in CROPS]
     thumbnail = image.resize((FINE, FINE), Image.Resampling.LANCZOS)
@@ -86,7 +83,7 @@ def fingerprint(grey: Grey) -> Fingerprint:
 
 
 def _box(crop: float, width: int, height: int) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom in pixels of what a crop leaves of a picture."""
+    """Return left, top, right and bottom, in pixels, of the part that a crop keeps."""
     return crop * width, crop * height, (1 - crop) * width, (1 - crop) * height
 
 
@@ -95,15 +92,15 @@ def find_duplicates(
 ) -> list[DuplicatePair]:
     """Find all pairs of near-duplicates.
 
-    Memory grows with the number of pictures and of candidates, not with the square of the pictures.
+    Memory grows linearly with the number of images and of candidate pairs.
 
     Args:
-        ids: Of the records.
-        fingerprints: Theirs, in the same order.
-        min_agreement: Agreement of the fine detail from which on two pictures count as one.
+        ids: Ids of the records.
+        fingerprints: Fingerprints of the records, in the same order.
+        min_agreement: Smallest agreement of the fine detail, 0..1.
 
     Returns:
-        Pairs in order of their ids.
+        Pairs sorted by their ids.
     """
     pairs = {}
     for whole, cropped, crop, distance in _candidates(fingerprints):
@@ -118,7 +115,7 @@ def find_duplicates(
 
 
 def _candidates(fingerprints: Sequence[Fingerprint]) -> Iterator[list[int]]:
-    """Yield the whole one, the cropped one, the index of the crop and the distance of every pair that looks alike."""
+    """Yield the candidate pairs: index of the whole image, index of the cropped image, index of the crop, distance."""
     if not fingerprints:
         return
     signs = np.stack([item.bits for item in fingerprints]).astype(np.float32) * 2 - 1
@@ -128,7 +125,7 @@ def _candidates(fingerprints: Sequence[Fingerprint]) -> Iterator[list[int]]:
 
 
 def _alike_in_hash(signs: NDArray[np.float32], start: int) -> Candidates:
-    """Return the pairs of a block of whole pictures and the crops of all others whose hashes are near."""
+    """Return the pairs of one of a block of whole images and a crop of any other whose hashes are close."""
     found = []
     for crop in range(len(CROPS)):
         distance = (64 - signs[start : start + _ROWS, 0] @ signs[:, crop].T) / 2
@@ -140,7 +137,7 @@ def _alike_in_hash(signs: NDArray[np.float32], start: int) -> Candidates:
 
 
 def _alike_in_detail(candidates: Candidates, coarse: NDArray[np.float32]) -> Candidates:
-    """Keep the pairs whose coarse detail agrees, and of several crops of one pair the best."""
+    """Keep the pairs whose coarse detail agrees, each with its best crop."""
     correlation = np.zeros(len(candidates))
     for start in range(0, len(candidates), _PAIRS):
         rows = candidates[start : start + _PAIRS]
@@ -152,7 +149,7 @@ def _alike_in_detail(candidates: Candidates, coarse: NDArray[np.float32]) -> Can
 
 
 def _coarse(thumbnail: NDArray[np.uint8], crop: float) -> NDArray[np.float32]:
-    """Return the coarse detail of a crop, equalised first: float32, shape (_COARSE, _COARSE)."""
+    """Return the coarse detail of a crop after histogram equalisation: float32, shape (_COARSE, _COARSE)."""
     box = _box(crop, FINE, FINE)
     image = ImageOps.equalize(Image.fromarray(thumbnail))
     values = np.asarray(image.resize((_COARSE, _COARSE), Image.Resampling.BOX, box=box), np.float32)
@@ -161,7 +158,7 @@ def _coarse(thumbnail: NDArray[np.uint8], crop: float) -> NDArray[np.float32]:
 
 
 def _shifted(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the best correlation over small shifts of pairs of coarse details: shape (pairs, side, side) each."""
+    """Return the best correlation of coarse details over small shifts: float64, shape (pairs,)."""
     inner = slice(1, _COARSE - 1)
     best = np.full(len(a), -1.0)
     fixed = _standardised(a[:, inner, inner])
@@ -173,7 +170,7 @@ def _shifted(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float
 
 
 def _standardised(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return every picture as a vector of mean 0 and length 1, a uniform one as zeros."""
+    """Return every image as a vector of mean 0 and length 1; a uniform image becomes zeros."""
     flat = values.reshape(len(values), -1)
     flat = flat - flat.mean(axis=1, keepdims=True)
     length = np.linalg.norm(flat, axis=1, keepdims=True)
@@ -184,16 +181,16 @@ def _standardised(values: NDArray[np.float32]) -> NDArray[np.float32]:
 def group_ids(
     ids: Sequence[str], patient_ids: Sequence[str], hashes: Sequence[str], pairs: Iterable[DuplicatePair]
 ) -> list[str]:
-    """Unite records that share a patient, a file or a near-duplicate, directly or through others.
+    """Group records that share a patient, a file or a near-duplicate, directly or through other records.
 
     Args:
-        ids: Of the records.
-        patient_ids: Of their patients, in the same order.
-        hashes: sha256 of their files, in the same order: no pair tells of the same picture without detail twice.
+        ids: Ids of the records.
+        patient_ids: Patient of each record.
+        hashes: sha256 of each file; equal files without any detail are not among the pairs.
         pairs: Near-duplicates among the records.
 
     Returns:
-        The group of each record: the smallest id in it.
+        Group of each record: the smallest id in it.
     """
     index = {name: number for number, name in enumerate(ids)}
     edges = [(index[pair.id_a], index[pair.id_b]) for pair in pairs]
@@ -210,27 +207,20 @@ def group_ids(
 
 
 def write_duplicates(pairs: Iterable[DuplicatePair], path: Path) -> None:
-    """Write pairs as CSV (UTF-8), one row a pair, columns as in DuplicatePair."""
+    """Write pairs as CSV (UTF-8), one row per pair, with the columns of DuplicatePair."""
     rows = ([pair.id_a, pair.id_b, pair.distance, f"{pair.correlation:.4f}"] for pair in pairs)
     write_table(path, COLUMNS, rows)
 
 
 def read_duplicates(path: Path) -> list[DuplicatePair]:
-    """Read what write_duplicates wrote.
+    """Read pairs written by write_duplicates.
 
     Raises:
-        ManifestError: The file is missing or a row is not valid; the message names it.
+        ManifestError: The file cannot be read; see read_table.
     """
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            return [
-                DuplicatePair(
-                    id_a=row["id_a"],
-                    id_b=row["id_b"],
-                    distance=int(row["distance"]),
-                    correlation=float(row["correlation"]),
-                )
-                for row in csv.DictReader(file)
-            ]
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:  # TypeError: a short row has None at its end
-        raise ManifestError(f"Expected pairs made by 'covidcxr data build' in {path}. Received: {error!r}") from error
+
+    def pair(row: dict[str, str]) -> DuplicatePair:
+        ids = {name: row[name] for name in ("id_a", "id_b")}
+        return DuplicatePair(**ids, distance=int(row["distance"]), correlation=float(row["correlation"]))
+
+    return read_table(path, COLUMNS, pair)

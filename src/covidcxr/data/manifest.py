@@ -1,25 +1,28 @@
-"""The table of all images: one validated, frozen record an image, one CSV file for all."""
+"""Manifest: one validated, frozen record per image, all in one CSV file."""
 
 import csv
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 from covidcxr.errors import ManifestError
 from covidcxr.labels import Label
 
+T = TypeVar("T")
+
 
 class View(StrEnum):
-    """Projection of a radiograph. Only the frontal ones enter a manifest."""
+    """Projection of a radiograph. A manifest contains frontal ones only."""
 
     PA = "PA"
     AP = "AP"
     AP_SUPINE = "AP Supine"
     FRONTAL = "frontal"
-    """Frontal by the publisher's word, PA or AP not published."""
+    """Frontal according to the publisher, without a statement whether PA or AP."""
     LATERAL = "lateral"
     CT = "CT"
     UNKNOWN = ""
@@ -27,13 +30,11 @@ class View(StrEnum):
 
 FRONTAL_VIEWS = frozenset({View.PA, View.AP, View.AP_SUPINE, View.FRONTAL})
 GROWN_UP = 18
-"""Years."""
-CHILDRENS_ORIGIN = "kermany"
-"""Origin whose patients are all aged 1 to 5 (Kermany et al. 2018), without an age of each."""
+"""Age of adults in years, and over."""
 
 
 class Split(StrEnum):
-    """Part of the data a record belongs to. ``external`` is looked at by a finished model only."""
+    """Part of the data. ``external`` is for finished models only."""
 
     TRAIN = "train"
     TEST = "test"
@@ -42,26 +43,30 @@ class Split(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One radiograph.
+    """A radiograph.
 
     Attributes:
         id: ``source/file name``, unique in a manifest.
-        path: The file. In the CSV relative to the folder of the manifest, in memory ready to open.
+        path: The file; in the CSV, relative to the folder of the manifest.
         source: Name of the collection, a key of ``covidcxr.data.sources.SOURCES``.
-        origin: Where the picture was taken as far as that is published, such as ``kermany`` for the children that
-            the Radiography collection copied; the collection's own name where nothing else is known.
-        patient_id: Identifier of the patient as the collection gives it, prefixed by the source.
-        finding: The finding as published, word for word.
-        label: The class that the finding stands for.
+        origin: Where the image was taken: the name of the collection that published it first, such as that of the
+            children's collection for the images that another one copied from it. If nothing else is known, the source.
+        patient_id: Identifier of the patient in the collection, prefixed with the source.
+        finding: Finding as published, word for word.
+        label: Class of the finding.
         view: Projection, one of FRONTAL_VIEWS.
-        age: Years, None where not published.
+        age: Age in years; None if it is not published.
         sex: ``M``, ``F`` or empty.
-        licence: Licence of this picture.
+        licence: Licence of this image.
         sha256: Hash of the file, 64 hex digits.
-        width: Columns of the decoded picture in pixels.
-        height: Rows of the decoded picture in pixels.
-        group: Images that share a patient or nearly the same picture share a group; splits never cut one.
+        width: Columns of the decoded image in pixels.
+        height: Rows of the decoded image in pixels.
+        group: Common name of all images that share a patient or show nearly the same radiograph; a group is never
+            divided between splits.
         split: Part of the data.
+
+    Raises:
+        ManifestError: A field is invalid; the message names the record.
     """
 
     id: str
@@ -102,7 +107,7 @@ COLUMNS = tuple(field.name for field in fields(Record))
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write a CSV file (UTF-8) that appears whole or not at all."""
+    """Write a CSV file (UTF-8); it appears complete or not at all."""
     partial = path.with_name(path.name + ".part")
     with partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -112,12 +117,12 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[obje
 
 
 def relative_path(path: Path, table: Path) -> str:
-    """Return how a table names a file: relative to the table's folder, with forward slashes."""
+    """Return the path of a file relative to the folder of a table, with forward slashes."""
     return Path(os.path.relpath(path.resolve(), table.resolve().parent)).as_posix()
 
 
 def write_manifest(records: Iterable[Record], path: Path) -> None:
-    """Write records as CSV (UTF-8, one row a record, columns as in Record), paths relative to the file's folder."""
+    """Write records as CSV (UTF-8), one row per record, with the columns of Record and relative paths."""
 
     def cells(record: Record) -> Iterable[object]:
         row = {name: getattr(record, name) for name in COLUMNS}
@@ -128,31 +133,46 @@ def write_manifest(records: Iterable[Record], path: Path) -> None:
     write_table(path, COLUMNS, map(cells, records))
 
 
+def read_table(path: Path, columns: Sequence[str], parse: Callable[[dict[str, str]], T]) -> list[T]:
+    """Read a CSV file written by write_table.
+
+    Args:
+        path: CSV file in UTF-8.
+        columns: Columns that it must have.
+        parse: Turns a row into a value.
+
+    Raises:
+        ManifestError: The file is missing, is not CSV in UTF-8, lacks a column, or has an invalid row; the message
+            names the file and the line.
+    """
+    if not path.is_file():
+        raise ManifestError(f"Expected a table written by 'covidcxr data build'. Received no file at {path}.")
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = sorted(set(columns) - set(reader.fieldnames or ()))
+            if missing:
+                raise ManifestError(f"Expected the columns {', '.join(columns)} in {path}. Missing: {missing}.")
+            return [_parsed(row, parse, path, line) for line, row in enumerate(reader, start=2)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"Expected a CSV file in UTF-8. Received {path}: {error}") from error
+
+
+def _parsed(row: dict[str, str], parse: Callable[[dict[str, str]], T], path: Path, line: int) -> T:
+    try:
+        return parse(row)
+    except (TypeError, ValueError, ManifestError) as error:  # TypeError: a short row has None at its end
+        raise ManifestError(f"Expected a valid row in line {line} of {path}. Received: {error}") from error
+
+
 def read_manifest(path: Path) -> list[Record]:
     """Read a manifest written by write_manifest.
 
     Raises:
-        ManifestError: The file is missing, empty or no CSV in UTF-8, a column is missing, an id stands twice, or a row
-            is not valid; the message names the file and the line.
+        ManifestError: The file cannot be read (see read_table) or an id occurs twice; the message names the file.
     """
-    if not path.is_file():
-        raise ManifestError(f"Expected a manifest made by 'covidcxr data build'. Received no file at {path}.")
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            missing = set(COLUMNS) - set(reader.fieldnames or ())
-            if missing:
-                raise ManifestError(f"Expected the columns {', '.join(sorted(missing))} in {path}. Received none.")
-            records = [_parse(row, path, line) for line, row in enumerate(reader, start=2)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"Expected a CSV file in UTF-8. Received {path}: {error}") from error
-    if len({record.id for record in records}) < len(records):
-        raise ManifestError(f"Expected every id once in {path}. Received some id twice.")
-    return records
 
-
-def _parse(row: dict[str, str], path: Path, line: int) -> Record:
-    try:
+    def record(row: dict[str, str]) -> Record:
         return Record(
             **{name: row[name] for name in ("id", "source", "origin", "patient_id", "finding", "sex")},
             **{name: row[name] for name in ("licence", "sha256", "group")},
@@ -164,11 +184,14 @@ def _parse(row: dict[str, str], path: Path, line: int) -> Record:
             height=int(row["height"]),
             split=Split(row["split"]),
         )
-    except (TypeError, ValueError, ManifestError) as error:  # TypeError: a short row has None in its last cells
-        raise ManifestError(f"Expected a valid record in line {line} of {path}. Received: {error}") from error
+
+    records = read_table(path, COLUMNS, record)
+    if len({record.id for record in records}) < len(records):
+        raise ManifestError(f"Expected unique ids in {path}. Received some id twice.")
+    return records
 
 
 def data_hash(records: Sequence[Record]) -> str:
-    """Return the sha256 (hex) of what a model learns from: pictures, labels, groups and splits, wherever they lie."""
+    """Return the sha256 (hex) of the images, labels, groups and splits of records, independent of their paths."""
     rows = sorted("\t".join((r.id, r.sha256, r.label, r.group, r.split)) for r in records)
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""A manifest to a page that says what is in it: counts, what was left out, duplicates, a contact sheet per source."""
+"""Report on a manifest: counts, rejects, duplicates, and a contact sheet per collection."""
 
 import base64
 import io
@@ -22,29 +22,29 @@ from covidcxr.images.decode import read_image
 from covidcxr.labels import LABELS
 
 SHEET_PICTURES = 40
-_COLUMNS, _SIDE, _CAPTION, _GAP = 8, 150, 14, 6  # of a contact sheet: pictures in a row, pixels
+_COLUMNS, _SIDE, _CAPTION, _GAP = 8, 150, 14, 6  # layout of a contact sheet: images per row, then pixels
 _PAPER, _INK = 24, 230  # grey levels
 AGE_BANDS = {"0-17": (0, 18), "18-39": (18, 40), "40-59": (40, 60), "60-79": (60, 80), "80+": (80, 200)}
-"""Years, the upper end not included."""
+"""Name of each band to its range in years, upper end excluded."""
 
 Table = dict[str, dict[str, int]]
-"""Row name to column name to count; every row has every column."""
+"""Row name to column name to count; every row has all columns."""
 
 
 def write_report(manifest: Path, out: Path, *, seed: int = 0) -> dict[str, Any]:
-    """Write ``data.html`` (one file, pictures inside), ``data.json`` and ``sheet-<source>.png`` into a folder.
+    """Write ``data.html`` (self-contained), ``data.json`` and ``sheet-<source>.png`` into a folder.
 
     Args:
-        manifest: Made by ``covidcxr data build``, with its two tables beside it.
-        out: Folder, made if it is not there.
-        seed: Chooses the pictures of the contact sheets.
+        manifest: Manifest of ``covidcxr data build``, next to its two tables.
+        out: Output folder, created if missing.
+        seed: Seed of the choice of images for the contact sheets.
 
     Returns:
-        What data.json holds.
+        Content of data.json.
 
     Raises:
         ManifestError: The manifest or one of its tables is missing or broken; the message names it.
-        ImageError: A picture of the manifest is gone or broken; the message names it.
+        ImageError: An image of the manifest is missing or broken; the message names it.
     """
     records = read_manifest(manifest)
     rejects = read_rejects(manifest.with_suffix(".rejects.csv"))
@@ -65,7 +65,7 @@ def summarise(records: Sequence[Record], rejects: Sequence[Reject], pairs: Seque
     """Count everything that the report shows.
 
     Returns:
-        JSON values only; the tables are of the type Table.
+        JSON values; tables have the type Table.
     """
     frame = pd.DataFrame([asdict(record) for record in records])
     frame["age band"] = [age_band(record.age) for record in records]
@@ -99,7 +99,7 @@ def summarise(records: Sequence[Record], rejects: Sequence[Reject], pairs: Seque
 
 
 def age_band(age: float | None) -> str:
-    """Return the name of the band in AGE_BANDS that an age in years falls into."""
+    """Return the name of the band of AGE_BANDS that contains an age in years; ``unknown`` for None."""
     if age is None:
         return "unknown"
     return next(name for name, (low, high) in AGE_BANDS.items() if low <= age < high)
@@ -125,13 +125,13 @@ def _count(frame: pd.DataFrame, row: str, column: str, columns: Iterable[str] | 
 
 
 def _findings(left_out: pd.DataFrame) -> dict[str, int]:
-    """Count the findings that stand for no class, most frequent first."""
+    """Count the findings that belong to no class, most frequent first."""
     unknown = left_out.loc[left_out["reason"] == "finding", "finding"].replace("", "(empty)")
     return {str(finding): int(count) for finding, count in unknown.value_counts().sort_index(kind="stable").items()}
 
 
 def _duplicate_matrix(pairs: Sequence[DuplicatePair], order: Sequence[str]) -> Table:
-    """Count pairs by their two collections; symmetric, pairs within a collection on the diagonal."""
+    """Count pairs by collection: a symmetric table with the pairs within a collection on the diagonal."""
     table = {row: dict.fromkeys(order, 0) for row in order}
     for pair in pairs:
         first, second = _source(pair.id_a), _source(pair.id_b)
@@ -142,13 +142,13 @@ def _duplicate_matrix(pairs: Sequence[DuplicatePair], order: Sequence[str]) -> T
 
 
 def contact_sheet(records: Sequence[Record], *, seed: int) -> Image.Image:
-    """Draw up to SHEET_PICTURES pictures, chosen by the seed, ordered by class, with class and view below each.
+    """Draw up to SHEET_PICTURES images, chosen by the seed and ordered by class, with class and view below each.
 
     Returns:
-        Grey picture; the aspect ratio of every radiograph is kept.
+        Greyscale image in which every radiograph keeps its aspect ratio.
 
     Raises:
-        ImageError: A picture is gone or broken.
+        ImageError: An image is missing or broken.
     """
     chosen = np.random.default_rng(seed).permutation(len(records))[:SHEET_PICTURES]
     shown = sorted((records[i] for i in chosen), key=lambda record: (LABELS.index(record.label), record.id))

@@ -1,4 +1,4 @@
-"""Which record is for training, which for testing: whole groups, stratified, the same for the same seed."""
+"""Splits into training and test data: by whole groups, stratified, seeded."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -13,12 +13,12 @@ from covidcxr.errors import ManifestError
 def grouped_split(
     records: Sequence[Record], *, test_share_folds: int = 5, seed: int
 ) -> tuple[list[Record], list[Record]]:
-    """Split records in two, never cutting a group, stratified by source and label.
+    """Split records in two without dividing a group, stratified by source and label.
 
     Args:
-        records: In any order; the outcome does not depend on it.
-        test_share_folds: 5 puts about one fifth into the second part.
-        seed: Decides which; the same seed gives the same split.
+        records: Records in any order; the result does not depend on it.
+        test_share_folds: Denominator of the share of the second part: 5 for about one fifth.
+        seed: Seed of the split.
 
     Returns:
         The larger and the smaller part, each sorted by id.
@@ -43,16 +43,16 @@ def grouped_split(
 def assign_splits(
     records: Sequence[Record], *, external_sources: Iterable[str], seed: int
 ) -> tuple[list[Record], list[Record]]:
-    """Give every record its split: external groups first, of the rest four fifths train and one fifth test.
+    """Assign a split to every record: external groups, and of the rest four fifths train and one fifth test.
 
     Args:
-        records: With groups; the splits they have are replaced.
+        records: Records with groups; their splits are replaced.
         external_sources: Names of the collections that are external test sets.
-        seed: Of the split.
+        seed: Seed of the split.
 
     Returns:
-        All records sorted by id, and those among them that are external only because they share a patient or a picture
-        with an external collection.
+        All records sorted by id, and those that are external only because they share a patient or an image with an
+        external collection.
 
     Raises:
         ManifestError: There are too few groups.
@@ -71,7 +71,7 @@ def check_leakage(*parts: Sequence[Record]) -> None:
     """Check that no two parts share a group, a patient or a file.
 
     Raises:
-        ManifestError: Two do; the message names what they share.
+        ManifestError: Two parts do; the message names one shared value.
     """
     for name in ("group", "patient_id", "sha256"):
         seen: dict[str, int] = {}
@@ -79,6 +79,6 @@ def check_leakage(*parts: Sequence[Record]) -> None:
             for record in part:
                 if seen.setdefault(getattr(record, name), number) != number:
                     raise ManifestError(
-                        f"Expected parts that share no {name}. Received {getattr(record, name)!r} in two, in one of "
-                        f"them as record {record.id!r}."
+                        f"Expected parts without a common {name}. Received {getattr(record, name)!r} in two parts, in "
+                        f"one of them with record {record.id!r}."
                     )

@@ -76,6 +76,7 @@ def render_card(artifact: Artifact, model: str, reports: Mapping[Protocol, Repor
     templates.filters |= {"percent": _percent, "area": _area}
     return templates.get_template("model_card.md").render(
         artifact=artifact,
+        children=[name for name, source in SOURCES.items() if source.children],
         classes=_classes(artifact, reports),
         disclaimer=DISCLAIMER,
         few=FEW,

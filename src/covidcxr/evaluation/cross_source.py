@@ -83,7 +83,7 @@ def _pair_scores(records: Sequence[Record], text: str, recipe: Recipe, folder: P
     if scores.exists():
         return read_scores(scores, tested)
     if not model.exists():  # by the recipe of the folder: a file may change while the pairs before are trained
-        given = ["--recipe", str(folder / RECIPE), "--manifest", str(manifest), "--cache", str(folder.parent / CACHE)]
+        given = [str(folder / RECIPE), "--manifest", str(manifest), "--cache", str(folder.parent / CACHE)]
         _run("train", *given, "--out", str(folder / TRAINED))
         _run("export", str(folder / TRAINED), "--out", str(model))
     result = covid_against_normal(score(Predictor.load(model), tested))

@@ -4,14 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from covidcxr.data.manifest import Record, Split
+from covidcxr.data.sources import Role, origins
 from covidcxr.data.splits import check_leakage
 from covidcxr.errors import ManifestError
 from covidcxr.labels import Label
 
-COVID_ORIGINS = ("covid-chestxray", "covid-cxnet", "radiography-covid")
-NORMAL_ORIGINS = ("kermany", "nih")
-"""Where the pictures were taken, not who published them: RSNA's normals are NIH's, and the Radiography database
-holds kermany's children."""
+COVID_ORIGINS, NORMAL_ORIGINS = origins(Role.COVID), origins(Role.NORMAL)
+"""Origins, not publishers: the Radiography database copied its normal images from other collections."""
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from sklearn.metrics import confusion_matrix
 
 from covidcxr import __version__
 from covidcxr.data.manifest import GROWN_UP, Record, Split, data_hash
+from covidcxr.data.sources import Role, children_origins, origins
 from covidcxr.data.splits import grouped_split
 from covidcxr.errors import ManifestError, RecipeError
 from covidcxr.evaluation import metrics
@@ -31,6 +32,8 @@ from covidcxr.prediction.predictor import Predictor
 from covidcxr.recipes.recipe import Recipe, parse_recipe
 from covidcxr.recipes.selection import Parts, split_parts
 
+ADULT_ORIGINS = tuple(sorted(set(origins(Role.NORMAL)) - children_origins()))
+"""Origins of healthy adults that no part of the recipe ``classic`` has seen."""
 PUBLISHED = {"accuracy": 0.96, "precision": 0.97, "recall": 0.94, "f1": 0.96}
 """Figures published for the classic recipe, on 72 test images."""
 SPLITS = 20
@@ -118,9 +121,7 @@ def controls(predictor: Predictor, records: Sequence[Record], recipe: Recipe, pa
     _expect_binary(predictor, recipe)
     adults = [record for record in records if _is_adult_normal(record)]
     if not adults:
-        raise ManifestError(
-            "Expected healthy adults of nih or radiography for controls. Received none in the manifest."
-        )
+        raise ManifestError(f"Expected healthy adults of {' or '.join(ADULT_ORIGINS)} for controls. Received none.")
     adult_scores = score(predictor, adults)
     called = _estimates({"called_covid": metrics.specificity(_positive(scores))}, adult_scores)["called_covid"]
     spread = _thumbnail_splits(parts, scores.labels)
@@ -288,8 +289,8 @@ def _inside(value: float, interval: Estimate) -> bool:
 
 
 def _is_adult_normal(record: Record) -> bool:
-    """Healthy and from the NIH hospital, which no part of the classic recipe has seen; adult as far as published."""
-    internal = record.split is not Split.EXTERNAL and record.origin == "nih"
+    """Whether a record shows a healthy adult, as far as the age is published, of ADULT_ORIGINS."""
+    internal = record.split is not Split.EXTERNAL and record.origin in ADULT_ORIGINS
     return internal and record.label is Label.NORMAL and (record.age is None or record.age >= GROWN_UP)
 
 

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from covidcxr.errors import RecipeError
@@ -18,7 +17,6 @@ def holds_run(
     depends: Mapping[str, Any],
     *,
     recipe: str | None = None,
-    unsaid: Mapping[str, Any] = MappingProxyType({}),
 ) -> bool:
     """Tell whether a folder holds a run already, and check that it is the same.
 
@@ -26,14 +24,13 @@ def holds_run(
         out: The folder; it need not be there.
         depends: What the run depends on, as JSON gives it back; run.json may hold more.
         recipe: Its recipe as TOML; None for runs without.
-        unsaid: What a run.json means that lacks these keys.
 
     Raises:
         RecipeError: The folder holds another run, or one that cannot be read.
     """
     if not (out / RUN).exists():
         return False
-    content = {**unsaid, **read_run(out)}
+    content = read_run(out)
     found = {key: content.get(key) for key in depends}
     others = [f"{key} {found[key]!r}, not {value!r}" for key, value in depends.items() if found[key] != value]
     if recipe is not None and not _holds(out / RECIPE, recipe):

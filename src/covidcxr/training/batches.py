@@ -1,7 +1,8 @@
-"""From records to batches: decoding, class weights, and a data set that repeats itself exactly."""
+"""Training data: decoded images, class weights, and batches that are the same in every run."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -23,15 +24,15 @@ def load_images(
     """Decode and preprocess images exactly as the predictor does.
 
     Args:
-        records: Whose images.
-        preprocessing: That of the recipe.
-        cache: Folder to take them from and leave them in for the next time; see covidcxr.training.image_cache.
+        records: Records of the images.
+        preprocessing: Preprocessing of the recipe.
+        cache: Folder of decoded images (covidcxr.training.image_cache); None decodes every image.
 
     Returns:
         uint8, shape (n, size, size, 1), in the order of the records.
 
     Raises:
-        ImageError: A file cannot be decoded any more, or the cache holds other pixels; the message names it.
+        ImageError: A file cannot be decoded, or its cached pixels are outdated; the message names it.
     """
     images = np.empty((len(records), preprocessing.size, preprocessing.size, 1), np.uint8)
     cached = ImageCache(cache, preprocessing) if cache else None
@@ -41,26 +42,54 @@ def load_images(
 
 
 def class_indices(records: Sequence[Record], labels: Sequence[Label]) -> NDArray[np.int64]:
-    """Return y_true: int64, shape (n,), index into ``labels`` of every record."""
+    """Return y_true: int64, shape (n,), the index of each record's label in ``labels``."""
     return np.array([labels.index(record.label) for record in records], np.int64)
 
 
 def balanced_weights(y_true: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
-    """Return sample weights, float32, shape (n,), mean 1, under which every class counts the same."""
+    """Return sample weights that give all classes equal weight: float32, shape (n,), mean 1."""
     counts = np.bincount(y_true, minlength=classes)
     weights: NDArray[np.float32] = (len(y_true) / (classes * counts[y_true])).astype(np.float32)
     return weights
 
 
 Batch = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]
-"""Images, y_true and weights: uint8 (b, size, size, 1), int64 (b,), float32 (b,)."""
+"""Images, y_true and sample weights: uint8 (b, size, size, 1), int64 (b,), float32 (b,)."""
+
+
+class NumberedBatches(Protocol):
+    """Batches of NumPy arrays by their number in the epoch."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int, /) -> tuple[NDArray[Any], ...]: ...
+
+
+def pipeline(batches: NumberedBatches) -> tf.data.Dataset:
+    """Return one epoch of batches, in order, as a ``tf.data`` pipeline that prepares the next ones during each step.
+
+    Not built from a Python generator: TensorFlow would then make the C library return all freed memory at every step.
+    """
+    first = batches[0]
+    dtypes = [part.dtype for part in first]
+
+    def fetch(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        parts = tf.numpy_function(batches.__getitem__, [number], dtypes)
+        return tuple(tf.ensure_shape(part, (None, *known.shape[1:])) for part, known in zip(parts, first, strict=True))
+
+    dataset = tf.data.Dataset.range(len(batches)).map(fetch, num_parallel_calls=1, deterministic=True).prefetch(2)
+    options = tf.data.Options()
+    options.autotune.enabled = False  # nothing to tune, and an epoch would wait for the tuner's thread to end
+    return dataset.with_options(options)
 
 
 class Batches:
-    """Shuffled, augmented batches. Every batch is a function of (seed, epoch, number) alone, so a resumed run is exact.
+    """Shuffled, augmented batches of classified images.
+
+    Each batch is a function of (seed, epoch, number) alone, so a resumed run gets the same batches.
 
     Attributes:
-        epoch: Which pass over the data comes next; set it before iterating.
+        epoch: Number of the next pass over the data; set it before each pass.
     """
 
     def __init__(
@@ -91,47 +120,3 @@ class Batches:
             rng = np.random.default_rng([self._seed, self.epoch, number])
             images = augmented(images, self._augmentation, rng)
         return images, self._y_true[chosen], self._weights[chosen]
-
-    def dataset(self, replicas: int = 1) -> tf.data.Dataset:
-        """Return the batches in order as a ``tf.data`` pipeline that prepares the next while the network learns.
-
-        Not from a Python generator: TensorFlow then makes the C library give all memory back at every step.
-
-        Args:
-            replicas: Devices that share every batch; see _shared.
-        """
-
-        def fetch(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            batch = tf.numpy_function(
-                lambda number: _shared(self[number], replicas), [number], (tf.uint8, tf.int64, tf.float32)
-            )
-            images, y_true, weights = batch
-            return (
-                tf.ensure_shape(images, (None, *self._images.shape[1:])),
-                tf.ensure_shape(y_true, (None,)),
-                tf.ensure_shape(weights, (None,)),
-            )
-
-        batches = tf.data.Dataset.range(len(self)).map(fetch, num_parallel_calls=1, deterministic=True).prefetch(2)
-        options = tf.data.Options()
-        options.autotune.enabled = False  # nothing is left to tune, and an epoch waits for the tuner to wake up and end
-        return batches.with_options(options)
-
-
-def _shared(batch: Batch, replicas: int) -> Batch:
-    """Repeat the first image with weight 0 until every device gets as many images.
-
-    Each device divides its loss by its number of images, and one without any by zero. The other weights grow by as much
-    as the batch does, so the mean over all devices stays the weighted loss divided by the images of the batch.
-    """
-    images, y_true, weights = batch
-    size = len(images)
-    missing = -size % replicas
-    if not missing:
-        return batch
-    grown = np.float32((size + missing) / size)
-    return (
-        np.concatenate([images, images[:1].repeat(missing, axis=0)]),
-        np.concatenate([y_true, y_true[:1].repeat(missing)]),
-        np.concatenate([weights * grown, np.zeros(missing, np.float32)]),
-    )

@@ -1,4 +1,4 @@
-"""Fit a recipe into a run folder. The same command on the same folder goes on where it was stopped."""
+"""Training of a recipe in a run folder. A stopped run resumes when it is started again."""
 
 import platform
 import shutil
@@ -17,17 +17,16 @@ from covidcxr.evaluation.scoring import Scores, write_scores
 from covidcxr.recipes.recipe import Phase, Recipe, parse_recipe
 from covidcxr.recipes.run_folder import RECIPE, RUN, holds_run, write_run
 from covidcxr.recipes.selection import Parts, split_parts
-from covidcxr.training.batches import Batches, balanced_weights, class_indices, load_images
+from covidcxr.training.batches import Batches, balanced_weights, class_indices, load_images, pipeline
 from covidcxr.training.callbacks import EpochSeed, FiniteLoss, History, Progress, check_finite
-from covidcxr.training.devices import Machine, compute_exactly
 from covidcxr.training.networks import build, lung_cells
+from covidcxr.training.precision import compute_exactly, precision
 from covidcxr.training.robust_features import set_robust_head
 
 PARTS, HISTORY, MODEL = "parts.csv", "history.csv", "model.keras"
-"""Files of a run folder; beside them those of covidcxr.recipes.run_folder, curves.png and the folder checkpoints."""
+"""Files of a run folder, next to those of covidcxr.recipes.run_folder, curves.png and the folder checkpoints."""
 VALIDATION = "validation.csv"
-"""Further file of a run with validation groups: what the trained network says of them, see
-covidcxr.training.calibration."""
+"""Scores of the validation images, for covidcxr.training.calibration; only in runs that have validation groups."""
 
 
 def train(
@@ -35,29 +34,30 @@ def train(
     recipe_text: str,
     out: Path,
     *,
-    machine: Machine = Machine(),  # noqa: B008 - frozen
+    mixed_precision: bool = False,
     cache: Path | None = None,
 ) -> None:
     """Train a recipe.
 
     Args:
-        records: The manifest; of it, the records with split ``train`` that the recipe selects.
-        recipe_text: The recipe as TOML.
-        out: Run folder: new, empty, or one of the same recipe, data and machine settings to go on with.
-        machine: How the run uses the machine.
-        cache: Folder of decoded images, see covidcxr.training.image_cache; None decodes them anew.
+        records: Records of the manifest; those in the split ``train`` that the recipe selects are used.
+        recipe_text: Recipe as TOML.
+        out: Run folder: new, empty, or that of a run of the same recipe, data and precision, which is resumed.
+        mixed_precision: Whether to compute in float16 below the head; see covidcxr.training.precision.
+        cache: Folder of decoded images (covidcxr.training.image_cache); None decodes every image.
 
     Raises:
-        RecipeError: The recipe is not valid, the folder holds another run, or a loss or weight is no finite number.
-        ImageError: An image of the manifest cannot be decoded any more.
+        RecipeError: The recipe is invalid, the folder holds a different run, or a loss or weight is not finite.
+        ManifestError: A class of the recipe has no record.
+        ImageError: An image of the manifest cannot be decoded.
     """
     recipe = parse_recipe(recipe_text, "recipe")
     parts = split_parts(records, recipe)
     keras.utils.set_random_seed(recipe.training.seed)
     compute_exactly()
-    with machine.precision(), machine.strategy().scope():  # first: a recipe that gives no network leaves no folder
+    with precision(mixed=mixed_precision):  # before the folder is made: a recipe without a network leaves none
         model = make_network(recipe, recipe.model.weights)
-    _open_run(out, recipe_text, recipe, parts, machine)
+    _open_run(out, recipe_text, recipe, parts, mixed_precision=mixed_precision)
     if (out / MODEL).exists():
         return
     validation = make_batches(parts.validation, recipe, training=False, cache=cache) if parts.validation else None
@@ -66,18 +66,18 @@ def train(
     else:
         _fit(model, recipe, make_batches(parts.train, recipe, training=True, cache=cache), validation, out)
     check_finite(model, out)
-    trained = make_network(recipe, None)  # in float32 on one device, whatever the machine settings
+    trained = make_network(recipe, None)  # in float32
     trained.set_weights(model.get_weights())
-    if validation:  # before the network: a finished run always has it
+    if validation:  # before the network is saved, so that every finished run has it
         write_scores(_validation_scores(trained, recipe, parts.validation, validation), out / VALIDATION)
     partial = out / f"partial-{MODEL}"
     trained.save(partial)
     partial.replace(out / MODEL)
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)  # a computed head leaves none
+    shutil.rmtree(out / "checkpoints", ignore_errors=True)  # there are none after a computed head
 
 
 def make_network(recipe: Recipe, weights: str | None) -> keras.Model:
-    """Build the network of a recipe with ``weights``; see covidcxr.training.networks.build."""
+    """Build the network of a recipe; ``weights`` as in covidcxr.training.networks.build."""
     return build(
         recipe.model.architecture,
         size=recipe.preprocessing.size,
@@ -87,22 +87,21 @@ def make_network(recipe: Recipe, weights: str | None) -> keras.Model:
     )
 
 
-def _open_run(out: Path, text: str, recipe: Recipe, parts: Parts, machine: Machine) -> None:
-    """Write what the run depends on, or check it against what the folder holds."""
+def _open_run(out: Path, text: str, recipe: Recipe, parts: Parts, *, mixed_precision: bool) -> None:
+    """Write what the run depends on, or compare it with what the folder holds."""
     depends = {
         "recipe": recipe.name,
         "data_hash": parts.training_hash,
         "covidcxr": __version__,
-        "machine": machine.to_dict(),
+        "mixed_precision": mixed_precision,
     }
-    if holds_run(out, depends, recipe=text, unsaid={"machine": Machine().to_dict()}):
+    if holds_run(out, depends, recipe=text):
         return
     rows = [f"{record.id},{part}\n" for part in ("train", "validation") for record in getattr(parts, part)]
     environment = {
         "seed": recipe.training.seed,
         "labels": recipe.labels,
         "images": {"train": len(parts.train), "validation": len(parts.validation)},
-        "devices": machine.names(),
         "python": platform.python_version(),
         **{package: version(package) for package in ("tensorflow", "keras", "numpy", "pillow")},
     }
@@ -110,7 +109,7 @@ def _open_run(out: Path, text: str, recipe: Recipe, parts: Parts, machine: Machi
 
 
 def make_batches(records: Sequence[Record], recipe: Recipe, *, training: bool, cache: Path | None = None) -> Batches:
-    """Decode the images of a recipe's records; in training, batches are shuffled, augmented and weighted as it says."""
+    """Decode images and divide them into batches; for training, they are shuffled, augmented and weighted."""
     y_true = class_indices(records, recipe.labels)
     weighted = training and recipe.training.class_weights
     weights: NDArray[np.float32] = np.ones(len(records), np.float32)
@@ -127,13 +126,11 @@ def make_batches(records: Sequence[Record], recipe: Recipe, *, training: bool, c
 def _fit(model: keras.Model, recipe: Recipe, batches: Batches, validation: Batches | None, out: Path) -> None:
     phases = recipe.training.phases
     history = History(out / HISTORY, out / "curves.png")
-    replicas = model.distribute_strategy.num_replicas_in_sync
     progress = Progress(total=len(batches) * sum(phase.epochs for phase in phases))
     first = 0
     for number, phase in enumerate(phases):
         set_trainable(model, phase.trainable)
-        with model.distribute_strategy.scope():
-            compile_phase(model, phase, steps=len(batches))
+        compile_phase(model, phase, steps=len(batches))
         callbacks = [
             keras.callbacks.BackupAndRestore(
                 out / "checkpoints" / f"phase{number}", double_checkpoint=True, delete_checkpoint=False
@@ -144,8 +141,8 @@ def _fit(model: keras.Model, recipe: Recipe, batches: Batches, validation: Batch
             FiniteLoss(out),
         ]
         model.fit(
-            batches.dataset(replicas),
-            validation_data=validation.dataset(replicas) if validation else None,
+            pipeline(batches),
+            validation_data=pipeline(validation) if validation else None,
             epochs=phase.epochs,
             callbacks=callbacks,
             shuffle=False,
@@ -156,8 +153,8 @@ def _fit(model: keras.Model, recipe: Recipe, batches: Batches, validation: Batch
 
 
 def _validation_scores(model: keras.Model, recipe: Recipe, records: list[Record], batches: Batches) -> Scores:
-    y_score = np.asarray(model.predict(batches.dataset(), verbose=0), np.float64)
-    if y_score.shape[1] == 1:  # a sigmoid gives the second class alone
+    y_score = np.asarray(model.predict(pipeline(batches), verbose=0), np.float64)
+    if y_score.shape[1] == 1:  # a sigmoid gives only the second class
         y_score = np.hstack([1 - y_score, y_score])
     return Scores(
         records=records,
@@ -169,13 +166,13 @@ def _validation_scores(model: keras.Model, recipe: Recipe, records: list[Record]
 
 
 def set_trainable(model: keras.Model, first: str) -> None:
-    """Let the layers from ``first`` on learn and freeze those before; ``all`` freezes none.
+    """Make the layers from ``first`` on trainable and freeze those before it; ``all`` freezes none.
 
-    Batch normalisation of a network that has a ``head`` keeps its ImageNet statistics: batches that fit two cores are
-    too small to estimate them anew. A network within the network, such as the one that finds the lungs, stays as it is.
+    Batch normalisation in a network with a ``head`` keeps its ImageNet statistics: batches that two cores can handle
+    are too small to estimate them. A nested network, such as the lung finder, is never trained.
 
     Raises:
-        RecipeError: The network has no such layer, or finds the lungs by features that would change.
+        RecipeError: There is no such layer, or the features by which the network finds the lungs would change.
     """
     names = [layer.name for layer in model.layers]
     if first != "all" and first not in names:
@@ -183,16 +180,22 @@ def set_trainable(model: keras.Model, first: str) -> None:
     start = 0 if first == "all" else names.index(first)
     if lung_cells.NAME in names and start <= names.index(lung_cells.SEEN):
         raise RecipeError(
-            f"Expected a layer after {lung_cells.SEEN} as trainable, by whose output {model.name} finds the lungs. "
+            f"Expected a layer after {lung_cells.SEEN} as trainable: {model.name} finds the lungs by its output. "
             f"Received {first!r}."
         )
     for place, layer in enumerate(model.layers):
-        given = isinstance(layer, keras.layers.BatchNormalization | keras.Model) and "head" in names
-        layer.trainable = place >= start and not given
+        frozen = isinstance(layer, keras.layers.BatchNormalization | keras.Model) and "head" in names
+        layer.trainable = place >= start and not frozen
 
 
 def compile_phase(model: keras.Model, phase: Phase, *, steps: int) -> None:
-    """Give the network the optimizer and the loss of a phase with so many steps an epoch; ``set_trainable`` first."""
+    """Compile the network with the optimizer and the loss of a phase; call ``set_trainable`` first.
+
+    Args:
+        model: The network.
+        phase: Phase of the recipe.
+        steps: Batches per epoch.
+    """
     rate: float | keras.optimizers.schedules.LearningRateSchedule = phase.learning_rate
     if phase.decay:
         rate = keras.optimizers.schedules.CosineDecay(phase.learning_rate, steps * phase.epochs)
@@ -208,7 +211,7 @@ def load_run(run: Path) -> tuple[keras.Model, Recipe]:
     """Load the trained network and the recipe of a finished run.
 
     Raises:
-        RecipeError: Not a run folder, not finished, or with files that cannot be read; the message says which.
+        RecipeError: The folder is no run, is not finished, or has unreadable files; the message names them.
     """
     missing: Iterable[str] = [name for name in (RUN, RECIPE, MODEL) if not (run / name).is_file()]
     if missing:
@@ -217,4 +220,4 @@ def load_run(run: Path) -> tuple[keras.Model, Recipe]:
         recipe = parse_recipe((run / RECIPE).read_text("utf-8"), str(run / RECIPE))
         return keras.models.load_model(run / MODEL), recipe
     except (OSError, KeyError, ValueError) as error:
-        raise RecipeError(f"Expected a run whose {RECIPE} and {MODEL} can be read. Received {run}: {error}") from error
+        raise RecipeError(f"Expected a readable {RECIPE} and {MODEL} in {run}. Received: {error}") from error

@@ -11,7 +11,7 @@ from PIL import Image
 
 from covidcxr.audit.model import load_subject
 from covidcxr.cli.gate import command
-from covidcxr.data.collect import Reason, Reject, write_rejects
+from covidcxr.data.collect import Reject, RejectReason, write_rejects
 from covidcxr.data.manifest import Split, View, write_manifest
 from covidcxr.errors import ArtifactError, RecipeError
 from covidcxr.images.decode import read_image
@@ -35,7 +35,7 @@ def reject(number, path, view, source="nih"):
     return Reject(
         source=source,
         path=path,
-        reason=Reason.VIEW,
+        reason=RejectReason.VIEW,
         detail="",
         finding="",
         view=view,
@@ -153,7 +153,7 @@ def test_the_evaluation_counts_what_is_declined(run, manifest, tmp_path, monkeyp
     Image.new("L", (200, 200), 90).save(pictures / "uniform.png")
     (pictures / "broken.png").write_bytes(b"no picture")
     model = run.with_suffix(".onnx")
-    options = ["--model", model, "--manifest", manifest, "--run", run, "--pictures", pictures, "--out", tmp_path]
+    options = [model, "--manifest", manifest, "--run", run, "--pictures", pictures, "--out", tmp_path]
     result = CliRunner().invoke(command, ["evaluate", *map(str, options)], catch_exceptions=False)
     report = json.loads((tmp_path / "gate.json").read_text("utf-8"))
     assert result.exit_code == 0

@@ -5,6 +5,7 @@ from covidcxr.errors import ManifestError
 from covidcxr.images.decode import read_image
 from covidcxr.images.preprocessing import Preprocessing
 from covidcxr.recipes.recipe import Augmentation
+from covidcxr.training.batches import pipeline
 from covidcxr.training.lungs.data import LungPair, MaskBatches, find_pairs, load_pairs, pairs_hash, split_by_hospital
 from support.small_lungs import lungs, write_lungs
 
@@ -120,6 +121,6 @@ def test_a_batch_is_a_function_of_seed_epoch_and_number():
     assert (first[1][0] != other[1][0]).any()
     again.epoch = 1
     assert (first[1][0] != again[1][0]).any()
-    streamed = [tuple(part.numpy() for part in batch) for batch in first.dataset()]
+    streamed = [tuple(part.numpy() for part in batch) for batch in pipeline(first)]
     assert all((a == b).all() for n, batch in enumerate(streamed) for a, b in zip(batch, first[n], strict=True))
     assert len(streamed) == 3

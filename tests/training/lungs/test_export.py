@@ -4,7 +4,7 @@ import pytest
 from covidcxr.errors import ArtifactError
 from covidcxr.images.phantom import radiograph
 from covidcxr.prediction.lungs import LungSegmenter
-from covidcxr.training.lungs.export import PREPROCESSING, TOLERANCE, export
+from covidcxr.training.lungs.fit import PREPROCESSING, TOLERANCE, export_lungs
 from covidcxr.training.networks.lung_unet import lung_unet
 
 
@@ -27,7 +27,7 @@ def test_shape_and_range(model):
 
 @pytest.mark.parametrize("batch", [1, 5, 33])
 def test_the_file_equals_keras(model, tmp_path, batch):
-    export(model, tmp_path / "lungs.onnx", data_hash="0" * 64)
+    export_lungs(model, tmp_path / "lungs.onnx", data_hash="0" * 64)
     segmenter = LungSegmenter.load(tmp_path / "lungs.onnx")
     assert segmenter.preprocessing == PREPROCESSING
     greys = [radiograph(np.random.default_rng(n), size=(96, 80)) for n in range(batch)]
@@ -38,7 +38,7 @@ def test_the_file_equals_keras(model, tmp_path, batch):
 
 
 def test_a_file_that_differs_is_noticed(model, tmp_path, monkeypatch):
-    monkeypatch.setattr("covidcxr.training.lungs.export.TOLERANCE", -1.0)
+    monkeypatch.setattr("covidcxr.training.lungs.fit.TOLERANCE", -1.0)
     with pytest.raises(ArtifactError, match="equal Keras"):
-        export(model, tmp_path / "lungs.onnx", data_hash="0" * 64)
+        export_lungs(model, tmp_path / "lungs.onnx", data_hash="0" * 64)
     assert not list(tmp_path.iterdir())

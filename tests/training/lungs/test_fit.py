@@ -20,10 +20,10 @@ from covidcxr.training.lungs.fit import (
     MODEL,
     NETWORK,
     REPORT,
-    Settings,
+    LungSettings,
     lung_loss,
     pixel_accuracy,
-    train,
+    train_lungs,
 )
 from covidcxr.training.networks.efficientnet_lite import load_backbone
 from covidcxr.training.networks.lung_cells import NAME, WEIGHTS, lung_cells
@@ -100,9 +100,9 @@ def test_a_stopped_run_goes_on_and_ends_the_same(root, finished, tmp_path, monke
     with monkeypatch.context() as patch:
         patch.setattr(History, "_append", stop)
         with pytest.raises(KeyboardInterrupt):
-            train(root, tmp_path / "run", Settings(epochs=2))
+            train_lungs(root, tmp_path / "run", LungSettings(epochs=2))
     assert not (tmp_path / "run" / NETWORK).exists()
-    train(root, tmp_path / "run", Settings(epochs=2))
+    train_lungs(root, tmp_path / "run", LungSettings(epochs=2))
     assert list(pd.read_csv(tmp_path / "run" / HISTORY)["epoch"]) == [2], "the first is not trained again"
     resumed, whole = (keras.models.load_model(run / NETWORK, compile=False) for run in (tmp_path / "run", finished))
     assert all((a == b).all() for a, b in zip(resumed.get_weights(), whole.get_weights(), strict=True))
@@ -110,7 +110,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(root, finished, tmp_path, monke
 
 def test_a_run_stopped_between_the_networks_ends_the_same(root, finished, tmp_path):
     shutil.copytree(finished, tmp_path / "run", ignore=shutil.ignore_patterns(CELLS, REPORT))
-    train(root, tmp_path / "run", Settings(epochs=2))
+    train_lungs(root, tmp_path / "run", LungSettings(epochs=2))
     resumed, whole = (
         keras.models.load_model(run / CELLS / NETWORK, compile=False).get_layer(NAME)
         for run in (tmp_path / "run", finished)
@@ -120,19 +120,19 @@ def test_a_run_stopped_between_the_networks_ends_the_same(root, finished, tmp_pa
 
 def test_a_folder_of_another_run_is_refused(root, finished, tmp_path):
     with pytest.raises(RecipeError, match="Expected a new folder"):
-        train(root, finished, Settings(epochs=2, seed=1))
+        train_lungs(root, finished, LungSettings(epochs=2, seed=1))
     (tmp_path / "letter.txt").write_text("mine")
     with pytest.raises(RecipeError, match="other files"):
-        train(root, tmp_path, Settings())
+        train_lungs(root, tmp_path, LungSettings())
     assert (tmp_path / "letter.txt").read_text() == "mine"
     with pytest.raises(ValueError, match="above 0"):
-        Settings(epochs=0)
+        LungSettings(epochs=0)
 
 
 def test_a_training_without_a_finite_loss_leaves_no_network(root, tmp_path, monkeypatch):
     monkeypatch.setattr("covidcxr.training.lungs.fit.lung_loss", lambda _, y_pred: np.nan * lung_loss(y_pred, y_pred))
     with pytest.raises(RecipeError, match="Expected a finite loss in"):
-        train(root, tmp_path / "run", Settings(epochs=1))
+        train_lungs(root, tmp_path / "run", LungSettings(epochs=1))
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["run.json"]
 
 

@@ -12,7 +12,7 @@ from covidcxr.prediction.artifact import ACTIVATION_MAP, INPUT, LUNGS, PROBABILI
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.training.export import TOLERANCE, convert, parity, serving_model
 from covidcxr.training.fit import set_trainable
-from covidcxr.training.lungs.export import CELLS_PREPROCESSING
+from covidcxr.training.lungs.fit import CELLS_PREPROCESSING
 from covidcxr.training.networks import build
 from covidcxr.training.networks.lung_pooled import STAGES
 

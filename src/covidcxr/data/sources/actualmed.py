@@ -1,9 +1,9 @@
-"""Actualmed COVID-19 Chest X-ray Dataset: both classes from one hospital, the external test set."""
+"""Actualmed COVID-19 Chest X-ray Dataset: both classes from one hospital; the external test set."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from covidcxr.data.sources.base import GitHubArchive, Item, Source, parse_age, parse_sex, parse_view, read_rows
+from covidcxr.data.sources.base import GitHubArchive, Item, Role, Source, parse_age, parse_sex, parse_view, read_rows
 from covidcxr.labels import Label
 
 NAME = "actualmed"
@@ -43,5 +43,5 @@ SOURCE = Source(
     ),
     findings=FINDINGS,
     read=read,
-    external=True,
+    role=Role.EXTERNAL,
 )

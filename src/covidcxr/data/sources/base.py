@@ -1,9 +1,10 @@
-"""What every collection tells about itself, and the helpers that their readers share."""
+"""Description of a collection, and helpers that the readers of the collections share."""
 
 import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from covidcxr.data.manifest import View
@@ -21,26 +22,26 @@ _VIEWS = {
     "axial": View.CT,
     "coronal": View.CT,
 }
-"""Every spelling of a projection that the collections use, in lower case; axial and coronal are CT reformations."""
+"""Spellings of projections in the collections, in lower case; axial and coronal are CT reformations."""
 
 _SEXES = {"m": "M", "male": "M", "f": "F", "female": "F"}
 _NUMBER = re.compile(r"\d+(\.\d+)?")
-_MAX_AGE = 120  # years; NIH ChestX-ray14 holds typing errors up to 414
+_MAX_AGE = 120  # years; NIH ChestX-ray14 has typing errors up to 414
 
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One picture as its collection describes it; nothing is checked or decoded yet.
+    """An image as its collection describes it, neither checked nor decoded yet.
 
     Attributes:
-        path: Where the picture should lie.
-        patient_id: Identifier of the patient within the collection; where none is published, of the picture.
-        finding: The finding as published, word for word; empty where the collection gives none.
-        view: Projection; UNKNOWN where the collection gives none.
-        age: Years, None where not published as a plain number.
+        path: Expected location of the file.
+        patient_id: Identifier of the patient within the collection; that of the image if no patient is published.
+        finding: Finding as published, word for word; empty if there is none.
+        view: Projection; UNKNOWN if there is none.
+        age: Age in years; None if it is not published as a plain number.
         sex: ``M``, ``F`` or empty.
-        licence: Licence of this picture.
-        origin: Where the picture was taken as far as that is published; see Record.
+        licence: Licence of this image.
+        origin: Where the image was taken; see Record.
     """
 
     path: Path
@@ -55,14 +56,14 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class GitHubArchive:
-    """A repository as a zip file at one commit.
+    """Zip file of a GitHub repository at one commit.
 
     Attributes:
         repo: ``owner/name``.
         commit: 40 hex digits.
-        content: Files whose content is pinned: path in the repository to its sha256 (hex). GitHub makes archives on
-            demand and does not promise their bytes, so what is pinned lies inside.
-        sha256: Hash of the whole zip file (hex) where it is known, for instance for a mirror; else empty.
+        content: Path in the repository to sha256 (hex) of the files that are checked. They are checked one by one
+            because GitHub builds archives on demand and does not promise their bytes.
+        sha256: sha256 (hex) of the zip file if it is known, for instance on a mirror; else empty.
     """
 
     repo: str
@@ -73,33 +74,48 @@ class GitHubArchive:
 
 @dataclass(frozen=True, kw_only=True)
 class KaggleDataset:
-    """A Kaggle data set, fetched with the user's own credentials.
+    """Kaggle data set, downloaded with the user's own credentials.
 
     Attributes:
-        handle: ``owner/name/versions/number``, so that the same files come every time.
-        folder: Folder inside the data set that becomes the source's folder; empty for the whole.
+        handle: ``owner/name/versions/number``; the version pins the files.
+        folder: Folder of the data set that becomes the folder of the source; empty for the whole data set.
     """
 
     handle: str
     folder: str = ""
 
 
+class Role(StrEnum):
+    """Role of a collection in training and evaluation."""
+
+    TRAINING = "training"
+    """Training and internal test data only."""
+    COVID = "covid"
+    """In addition, the COVID-19 side of the pairs of the protocol unseen-hospitals."""
+    NORMAL = "normal"
+    """In addition, the normal side of these pairs."""
+    EXTERNAL = "external"
+    """External test set, never used for training or tuning."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """One public collection.
+    """A public collection.
 
     Attributes:
         name: Short name, the key in SOURCES.
         folder: Folder under the data root, laid out as published.
-        title: Name that the publisher gives it.
-        homepage: Where it is published.
-        licence: Licence of the collection; single pictures may differ, see Item.
-        citation: What its authors ask to be cited.
-        download: How a user fetches it.
-        findings: Every finding that stands for a class; what is not listed is left out and counted.
-        read: Yields every picture that the collection lists or holds, given its folder.
-        separator: Between the findings where a picture has a list of them; the first that stands for a disease decides.
-        external: Whether it is an external test set, never trained on or tuned on.
+        title: Title given by the publisher.
+        homepage: Address of the publication.
+        licence: Licence of the collection; that of single images may differ, see Item.
+        citation: Citation requested by the authors.
+        download: Where a user downloads it.
+        findings: Class of every finding that belongs to one; other findings are left out and counted.
+        read: Yields every image that the collection lists or contains, given its folder.
+        separator: Separator of the findings if an image has a list of them; the first that is a disease decides.
+        role: Role in training and evaluation.
+        children: Whether all patients are children, even where no age is published.
+        own_origin: Origin of the images that it published first, if that is not its name; see Record.
     """
 
     name: str
@@ -112,10 +128,22 @@ class Source:
     findings: Mapping[str, Label]
     read: Callable[[Path], Iterator[Item]]
     separator: str | None = None
-    external: bool = False
+    role: Role = Role.TRAINING
+    children: bool = False
+    own_origin: str = ""
+
+    @property
+    def origin(self) -> str:
+        """Origin of the images that it published first."""
+        return self.own_origin or self.name
+
+    @property
+    def external(self) -> bool:
+        """Whether it is an external test set."""
+        return self.role is Role.EXTERNAL
 
     def label(self, finding: str) -> Label | None:
-        """Return the class that a published finding stands for, None if it is left out."""
+        """Return the class of a published finding; None if it belongs to no class."""
         if finding in self.findings or self.separator is None:
             return self.findings.get(finding)
         listed = [self.findings.get(part) for part in finding.split(self.separator)]
@@ -123,18 +151,18 @@ class Source:
 
 
 def read_rows(path: Path, columns: Sequence[str], *, encoding: str = "utf-8-sig") -> list[dict[str, str]]:
-    """Read a metadata table, tolerant of spaces and letter case in its header.
+    """Read a metadata table, ignoring spaces and letter case in its header.
 
     Args:
         path: CSV file.
-        columns: Names in lower case of the columns that must be there.
-        encoding: Of the file; ``utf-8-sig`` reads UTF-8 with and without a byte order mark.
+        columns: Required columns, in lower case.
+        encoding: Encoding of the file; ``utf-8-sig`` reads UTF-8 with and without a byte order mark.
 
     Returns:
-        One dict a row with stripped values, keys in lower case; cells missing at the end of a row are empty.
+        One dict per row, with stripped values and keys in lower case; cells missing at the end of a row are empty.
 
     Raises:
-        ManifestError: The file is missing, is not in this encoding, or lacks a column; the message names it.
+        ManifestError: The file is missing, has another encoding, or lacks a column; the message names it.
     """
     try:
         with path.open(newline="", encoding=encoding) as file:
@@ -154,7 +182,7 @@ def _row(header: list[str], cells: list[str]) -> dict[str, str]:
 
 
 def parse_view(text: str) -> View:
-    """Return the projection that the text names, UNKNOWN for any text that no collection is known to use.
+    """Return the projection that a text names; UNKNOWN for a spelling that no collection uses.
 
     Example:
         >>> parse_view("ap supine") is View.AP_SUPINE, parse_view("probably PA") is View.UNKNOWN
@@ -164,7 +192,7 @@ def parse_view(text: str) -> View:
 
 
 def parse_age(text: str) -> float | None:
-    """Return an age in years if the text is a plain number up to 120, else None: nothing is guessed.
+    """Return an age in years if the text is a plain number up to 120, else None.
 
     Example:
         >>> parse_age("65"), parse_age("50+"), parse_age("411")
@@ -177,12 +205,12 @@ def parse_age(text: str) -> float | None:
 
 
 def parse_sex(text: str) -> str:
-    """Return ``M``, ``F`` or, for anything else, an empty string."""
+    """Return ``M`` or ``F``, or an empty string for any other text."""
     return _SEXES.get(text.lower(), "")
 
 
 def unlisted(folder: Path, listed: set[Path], *, patient_prefix: str, licence: str, origin: str) -> Iterator[Item]:
-    """Yield the files of a folder that its metadata do not list: they have no finding and no view."""
+    """Yield the files of a folder that its metadata do not list, without finding and view."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.is_file() and path not in listed and not path.name.startswith("."):
             yield Item(

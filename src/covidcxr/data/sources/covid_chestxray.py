@@ -1,4 +1,4 @@
-"""COVID-19 Image Data Collection (Cohen et al. 2020), in its state of June 2020 and in later ones."""
+"""COVID-19 Image Data Collection (Cohen et al. 2020), as of June 2020 and later."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +8,7 @@ from covidcxr.data.sources.base import (
     NOT_STATED,
     GitHubArchive,
     Item,
+    Role,
     Source,
     parse_age,
     parse_sex,
@@ -18,11 +19,14 @@ from covidcxr.data.sources.base import (
 from covidcxr.labels import Label
 
 NAME = "covid-chestxray"
+ARCHIVE = GitHubArchive(
+    repo="ieee8023/covid-chestxray-dataset", commit="6a4242344473ccb5ed0d2148d8c7bfb1691e4ed8", content={}
+)
 COLUMNS = ("patientid", "sex", "age", "finding", "view", "modality", "folder", "filename", "license")
 
 FINDINGS = {
     "No Finding": Label.NORMAL,
-    # Findings until the summer of 2020, as in the metadata and in the publisher's SCHEMA.md.
+    # until the summer of 2020, as in the metadata and in the publisher's SCHEMA.md
     "Aspiration pneumonia": Label.PNEUMONIA,
     "Herpes pneumonia": Label.PNEUMONIA,
     "Herpes pneumonia, ARDS": Label.PNEUMONIA,
@@ -45,7 +49,7 @@ FINDINGS = {
     "SARS": Label.PNEUMONIA,
     "Streptococcus": Label.PNEUMONIA,
     "Varicella": Label.PNEUMONIA,
-    # Findings as paths, since then.
+    # since then, as paths
     "Pneumonia": Label.PNEUMONIA,
     "Pneumonia/Aspiration": Label.PNEUMONIA,
     "Pneumonia/Bacterial": Label.PNEUMONIA,
@@ -68,12 +72,12 @@ FINDINGS = {
     "Pneumonia/Viral/SARS": Label.PNEUMONIA,
     "Pneumonia/Viral/Varicella": Label.PNEUMONIA,
 }
-"""Left out: ``todo``, ``Unknown``, ``ARDS`` alone (it has many causes), ``Tuberculosis`` (a disease of its own), and
-pneumonias that are no infection (eosinophilic, organising, interstitial)."""
+"""Left out: ``todo``, ``Unknown``, ``ARDS`` alone (it has many causes), ``Tuberculosis`` (a different disease), and
+pneumonias that are not infections (eosinophilic, organising, interstitial)."""
 
 
 def read(folder: Path) -> Iterator[Item]:
-    """Yield every row of metadata.csv and every picture without a row; a file listed twice counts once."""
+    """Yield every row of metadata.csv and every image without a row; a file listed twice counts once."""
     listed: set[Path] = set()
     for row in read_rows(folder / "metadata.csv", COLUMNS):
         path = folder / row["folder"] / row["filename"]
@@ -101,9 +105,8 @@ SOURCE = Source(
     licence="per image, mostly CC BY-NC-SA 4.0",
     citation="Cohen JP, Morrison P, Dao L, Roth K, Duong TQ, Ghassemi M. COVID-19 Image Data Collection: Prospective "
     "Predictions Are the Future. Machine Learning for Biomedical Imaging 1 (2020). https://doi.org/10.59275/j.melba.2020-48g7",
-    download=GitHubArchive(
-        repo="ieee8023/covid-chestxray-dataset", commit="6a4242344473ccb5ed0d2148d8c7bfb1691e4ed8", content={}
-    ),
+    download=ARCHIVE,
     findings=FINDINGS,
     read=read,
+    role=Role.COVID,
 )

@@ -1,4 +1,4 @@
-"""COVID-CXNet: pictures of COVID-19 from societies, papers and social media (Haghanifar et al. 2022)."""
+"""COVID-CXNet: COVID-19 images from societies, papers and social media (Haghanifar et al. 2022)."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +7,7 @@ from covidcxr.data.manifest import View
 from covidcxr.data.sources.base import (
     GitHubArchive,
     Item,
+    Role,
     Source,
     parse_age,
     parse_sex,
@@ -23,9 +24,9 @@ FINDINGS = {"COVID-19": Label.COVID}
 
 
 def read(folder: Path) -> Iterator[Item]:
-    """Yield every row of metadata.csv and every picture without a row.
+    """Yield every row of metadata.csv and every image without a row.
 
-    The publisher says that all are frontal (README of the repository, title of the paper), so a blank view is FRONTAL.
+    A blank view is FRONTAL: according to the README of the repository and the title of the paper, all are.
     """
     images = folder / "chest_xray_images" / "covid19"
     listed: set[Path] = set()
@@ -60,4 +61,5 @@ SOURCE = Source(
     ),
     findings=FINDINGS,
     read=read,
+    role=Role.COVID,
 )

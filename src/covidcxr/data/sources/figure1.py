@@ -15,7 +15,7 @@ FINDINGS = {"COVID-19": Label.COVID, "No finding": Label.NORMAL, "Pneumonia": La
 def read(folder: Path) -> Iterator[Item]:
     """Yield every row of metadata.csv (Windows-1252).
 
-    ``COVID-00003a`` and ``COVID-00003b`` are two pictures of one patient. Blank views stay unknown.
+    ``COVID-00003a`` and ``COVID-00003b`` are two images of one patient. Blank views stay unknown.
     """
     files = {path.stem: path for path in sorted((folder / "images").glob("*.*"))}
     for row in read_rows(folder / "metadata.csv", COLUMNS, encoding="cp1252"):

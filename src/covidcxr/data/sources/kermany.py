@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from covidcxr.data.manifest import View
-from covidcxr.data.sources.base import Item, KaggleDataset, Source
+from covidcxr.data.sources.base import Item, KaggleDataset, Role, Source
 from covidcxr.labels import Label
 
 NAME = "kermany"
@@ -17,17 +17,17 @@ FINDINGS = {
     "PNEUMONIA bacteria": Label.PNEUMONIA,
     "PNEUMONIA virus": Label.PNEUMONIA,
 }
-"""Folder, and the word of the file name where there is one."""
+"""Folder, and the pathogen in the file name if there is one."""
 
 _PERSON = re.compile(r"(person\d+)_(bacteria|virus)_\d+")
 _NORMAL = re.compile(r"((?:NORMAL2-)?IM-\d+)-\d+(?:-\d+)?")
 
 
 def read(folder: Path) -> Iterator[Item]:
-    """Yield every picture of train, val and test.
+    """Yield every image of train, val and test.
 
     All are anterior-posterior (Kermany et al. 2018, STAR Methods). ``person7_bacteria_*`` and ``person7_virus_*`` count
-    as one patient: whether they are is not published, and taking them as one can only be too careful.
+    as one patient: whether they are one is not published, and this is the safe assumption.
     """
     for part in ("train", "val", "test"):
         for path in sorted((folder / "chest_xray" / part).glob("*/*.jp*g")):
@@ -63,4 +63,6 @@ SOURCE = Source(
     download=KaggleDataset(handle="paultimothymooney/chest-xray-pneumonia/versions/2"),
     findings=FINDINGS,
     read=read,
+    role=Role.NORMAL,
+    children=True,
 )

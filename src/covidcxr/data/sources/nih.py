@@ -1,9 +1,9 @@
-"""NIH ChestX-ray14 (Wang et al. 2017): adults mostly, labels mined from the reports."""
+"""NIH ChestX-ray14 (Wang et al. 2017): mostly adults, labels mined from the reports."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from covidcxr.data.sources.base import Item, KaggleDataset, Source, parse_age, parse_sex, parse_view, read_rows
+from covidcxr.data.sources.base import Item, KaggleDataset, Role, Source, parse_age, parse_sex, parse_view, read_rows
 from covidcxr.errors import ManifestError
 from covidcxr.labels import Label
 
@@ -11,14 +11,14 @@ NAME = "nih"
 LICENCE = "NIH Clinical Center, free with attribution"
 COLUMNS = ("image index", "finding labels", "patient id", "patient age", "patient gender", "view position")
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
-"""The table of 2020 and the first one, which the Kaggle copy holds."""
+"""The table of 2020 and the original one, which the Kaggle copy contains."""
 
 FINDINGS = {"No Finding": Label.NORMAL, "Pneumonia": Label.PNEUMONIA}
-"""A picture has a list of findings: one that names Pneumonia counts as pneumonia, the lone No Finding as normal."""
+"""Every image has a list of findings: a list with Pneumonia is pneumonia, No Finding alone is normal."""
 
 
 def read(folder: Path) -> Iterator[Item]:
-    """Yield every row of the table; pictures lie in ``images/`` or, in the Kaggle copy, in ``images_*/images/``."""
+    """Yield every row of the table; images are in ``images/`` or, in the Kaggle copy, in ``images_*/images/``."""
     table = next((folder / name for name in TABLES if (folder / name).is_file()), None)
     if table is None:
         raise ManifestError(f"Expected {' or '.join(TABLES)} in {folder}. Received neither.")
@@ -49,5 +49,6 @@ SOURCE = Source(
     download=KaggleDataset(handle="nih-chest-xrays/data/versions/3"),
     findings=FINDINGS,
     read=read,
+    role=Role.NORMAL,
     separator="|",
 )

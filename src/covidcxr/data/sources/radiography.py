@@ -1,30 +1,33 @@
-"""COVID-19 Radiography Database (Chowdhury et al. 2020, Rahman et al. 2021): copies from many collections."""
+"""COVID-19 Radiography Database (Chowdhury et al. 2020, Rahman et al. 2021): compiled from many collections."""
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from covidcxr.data.manifest import View
-from covidcxr.data.sources.base import Item, KaggleDataset, Source
+from covidcxr.data.sources import kermany, nih
+from covidcxr.data.sources.base import Item, KaggleDataset, Role, Source
 from covidcxr.labels import Label
 
 NAME = "radiography"
 LICENCE = "see the Kaggle page; non-commercial research"
 LAST_KERMANY = 1341
-"""``Normal-1`` to ``Normal-1341`` come from the children of kermany, the other 8,851 normals from the RSNA challenge,
-which took them from NIH ChestX-ray14 (text of the Kaggle page)."""
+"""``Normal-1`` to ``Normal-1341`` show children of kermany; the other 8,851 normals come from the RSNA challenge, which
+took them from NIH ChestX-ray14 (Kaggle page)."""
+ORIGIN = "radiography-covid"
+"""Origin of the COVID-19 images."""
 
 FINDINGS = {"COVID": Label.COVID, "Normal": Label.NORMAL, "Viral Pneumonia": Label.PNEUMONIA}
-"""Folders. ``Lung_Opacity`` is left out: an opacity is not always a pneumonia."""
+"""Folders. ``Lung_Opacity`` is left out because not every opacity is pneumonia."""
 
 _NUMBER = re.compile(r"-(\d+)$")
 
 
 def read(folder: Path) -> Iterator[Item]:
-    """Yield every picture.
+    """Yield every image.
 
-    Patients are not published: each picture is its own. Projections are not published per picture: the publisher
-    compiled frontal radiographs, PA and AP (Chowdhury et al. 2020, Rahman et al. 2021), so all are FRONTAL.
+    No patients are published, so each image counts as its own. No projections are published either; all are FRONTAL
+    because the publisher compiled PA and AP radiographs (Chowdhury et al. 2020, Rahman et al. 2021).
     """
     for path in sorted(folder.glob("*/images/*.png")):
         finding = path.parent.parent.name
@@ -42,11 +45,11 @@ def read(folder: Path) -> Iterator[Item]:
 
 def _origin(finding: str, stem: str) -> str:
     if finding == "COVID":
-        return "radiography-covid"
+        return ORIGIN
     if finding == "Viral Pneumonia":
-        return "kermany"
+        return kermany.NAME
     number = _NUMBER.search(stem)
-    return "kermany" if finding == "Normal" and number and int(number[1]) <= LAST_KERMANY else "nih"
+    return kermany.NAME if finding == "Normal" and number and int(number[1]) <= LAST_KERMANY else nih.NAME
 
 
 SOURCE = Source(
@@ -64,4 +67,6 @@ SOURCE = Source(
     ),
     findings=FINDINGS,
     read=read,
+    role=Role.COVID,
+    own_origin=ORIGIN,
 )

@@ -13,8 +13,9 @@ from keras import layers, ops
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from covidcxr.data.collect import Reason, Reject, read_rejects
-from covidcxr.data.manifest import CHILDRENS_ORIGIN, GROWN_UP, Record, Split, View, read_manifest
+from covidcxr.data.collect import Reject, RejectReason, read_rejects
+from covidcxr.data.manifest import GROWN_UP, Record, Split, View, read_manifest
+from covidcxr.data.sources import children_origins
 from covidcxr.errors import RecipeError
 from covidcxr.evaluation.metrics import mean_of
 from covidcxr.images.decode import read_image
@@ -72,7 +73,7 @@ def rejects_of(manifest: Path) -> Path:
 
 def kind_of(record: Record) -> str | None:
     """Return ADULT or ``child``; None for older children, whom the gate need not tell from adults."""
-    if record.origin == CHILDRENS_ORIGIN or (record.age is not None and record.age < SMALL_CHILD):
+    if record.origin in children_origins() or (record.age is not None and record.age < SMALL_CHILD):
         return FlagCode.CHILD
     return ADULT if record.age is None or record.age >= GROWN_UP else None
 
@@ -84,7 +85,7 @@ def rejected_views(rejects: Sequence[Reject], records: Sequence[Record], *, held
         reject
         for reject in rejects
         if reject.view in REJECTED
-        and reject.reason is Reason.VIEW
+        and reject.reason is RejectReason.VIEW
         and reject.source not in external
         and not reject.path.name.endswith(".nii.gz")
         and _is_held_out(reject.patient_id) == held_out

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 from numpy.typing import NDArray
 from tqdm import tqdm
 
@@ -157,13 +156,3 @@ class MaskBatches:
         images = augmented(self._images[chosen], self._augmentation, np.random.default_rng(key))
         masks = augmented(self._masks[chosen], self._moves, np.random.default_rng(key))
         return images, masks.astype(np.float32) / np.float32(255)
-
-    def dataset(self) -> tf.data.Dataset:
-        """Return the batches in order as a ``tf.data`` pipeline; see covidcxr.training.batches.Batches."""
-        batches = tf.data.Dataset.range(len(self)).map(self._fetch, num_parallel_calls=1, deterministic=True)
-        return batches.prefetch(2)
-
-    def _fetch(self, number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        images, masks = tf.numpy_function(self.__getitem__, [number], (tf.uint8, tf.float32))
-        shape = (None, *self._images.shape[1:])
-        return tf.ensure_shape(images, shape), tf.ensure_shape(masks, shape)

@@ -1,8 +1,7 @@
-"""Fit the two networks that find lungs into a run folder, export, test. The same command goes on where it was stopped.
+"""Training, export and test of the two lung networks in a run folder. A stopped run resumes when started again.
 
-One gives fine masks of whole pictures (covidcxr.training.networks.lung_unet), the other coarse ones to the
-classifier, by what
-that has seen anyway (covidcxr.training.networks.lung_cells).
+One network draws fine masks of whole images (covidcxr.training.networks.lung_unet). The other gives the classifier a
+coarse mask, computed from the classifier's own features (covidcxr.training.networks.lung_cells).
 """
 
 import json
@@ -13,41 +12,51 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import onnx
 import tensorflow as tf
 
-from covidcxr import __version__
-from covidcxr.data.fetch import file_sha256
+from covidcxr import DISCLAIMER, __version__
+from covidcxr.data.download import file_sha256
 from covidcxr.images.preprocessing import Preprocessing
-from covidcxr.prediction.lungs import LungSegmenter
+from covidcxr.prediction.artifact import LUNGS
+from covidcxr.prediction.lungs import METADATA_KEY, LungSegmenter
 from covidcxr.recipes.recipe import Augmentation
 from covidcxr.recipes.run_folder import holds_run, write_run
+from covidcxr.training.batches import pipeline
 from covidcxr.training.callbacks import FiniteLoss, History, Progress, check_finite
-from covidcxr.training.devices import compute_exactly
+from covidcxr.training.export import convert, save_checked
 from covidcxr.training.lungs.data import LungPair, MaskBatches, find_pairs, load_pairs, pairs_hash, split_by_hospital
-from covidcxr.training.lungs.export import CELLS_PREPROCESSING, PREPROCESSING, export
 from covidcxr.training.lungs.report import evaluate, evaluate_cells
 from covidcxr.training.networks import lung_cells
 from covidcxr.training.networks.lung_unet import lung_unet
+from covidcxr.training.precision import compute_exactly
 
 HISTORY, NETWORK, MODEL, REPORT, EXAMPLES = (
     *("history.csv", "model.keras", "lungs.onnx", "report.json", "examples.png"),
 )
-"""Files of a run folder; beside them run.json, curves.png and, while it trains, the folder checkpoints."""
+"""Files of a run folder, next to run.json, curves.png and, during training, the folder checkpoints."""
 CELLS = "cells"
-"""Folder in it for the network of the cells, with NETWORK, HISTORY and the weights that lung_cells ships with."""
+"""Folder in the run for the second network: NETWORK, HISTORY and the weights that the package ships."""
+PREPROCESSING = Preprocessing(size=128, crop=1.0, equalize=True)
+"""Input of the U-Net: the whole image, equalised because window and gamma differ between collections."""
+CELLS_PREPROCESSING = Preprocessing(size=224, crop=0.8, equalize=True, blur=1.5)
+"""Input of the second network: that of the recipe ``default``, whose features it reads."""
 AUGMENTATION = Augmentation(flip=True, rotation=15, translation=0.1, zoom=0.2, brightness=0.1, contrast=0.3)
-"""Wide, for the network must also find the lungs of children and of pictures cut in other ways."""
+"""Strong, because the networks must also find the lungs of children and in differently cropped images."""
+TOLERANCE = 1e-4
+"""Largest difference of a probability between Keras and the exported file."""
+LICENCE = "Apache-2.0; trained on lung masks of V7 Labs (CC BY 4.0) for images of covid-chestxray-dataset, see NOTICE"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """What a run depends on beside its data.
+class LungSettings:
+    """Settings of a run.
 
     Attributes:
-        epochs: Passes over the training images.
-        batch_size: Images a step.
-        learning_rate: Of Adam at the start; it falls to zero along a cosine.
-        seed: Decides the hospitals held out, weights, order and augmentation.
+        epochs: Passes over the training images, above 0.
+        batch_size: Images per step, above 0.
+        learning_rate: Initial rate of Adam, above 0; it falls to zero along a cosine.
+        seed: Seed of the held-out hospitals, the weights, the order and the augmentation.
     """
 
     epochs: int = 30
@@ -60,20 +69,20 @@ class Settings:
             raise ValueError(f"Expected epochs, batch size and learning rate above 0. Received {self}.")
 
 
-def train(root: Path, out: Path, settings: Settings) -> dict[str, Any]:
+def train_lungs(root: Path, out: Path, settings: LungSettings) -> dict[str, Any]:
     """Train and test both networks, and export the first.
 
     Args:
-        root: Folder with the collections in their published layouts, and the masks; see covidcxr.training.lungs.data.
-        out: Run folder: new, empty, or one of the same settings and data to go on with.
-        settings: What the run depends on beside its data.
+        root: Folder with the collections as published and the masks; see covidcxr.training.lungs.data.
+        out: Run folder: new, empty, or that of a run of the same settings and data, which is resumed.
+        settings: Settings of the run.
 
     Returns:
-        What report.json holds.
+        Content of report.json.
 
     Raises:
         ManifestError: There are no pairs or too few hospitals.
-        RecipeError: The folder holds another run, or a loss or weight is no finite number.
+        RecipeError: The folder holds a different run, or a loss or weight is not finite.
         ArtifactError: The exported file differs from Keras.
     """
     known, unseen = split_by_hospital(find_pairs(root), seed=settings.seed)
@@ -83,11 +92,11 @@ def train(root: Path, out: Path, settings: Settings) -> dict[str, Any]:
         write_run(out, depends, {})
     keras.utils.set_random_seed(settings.seed)
     compute_exactly()
-    network = _fitted(lung_unet(size=PREPROCESSING.size), PREPROCESSING, known, settings, out)
-    export(network, out / MODEL, data_hash=data_hash)
+    network = _trained(lung_unet(size=PREPROCESSING.size), PREPROCESSING, known, settings, out)
+    export_lungs(network, out / MODEL, data_hash=data_hash)
     report = evaluate(LungSegmenter.load(out / MODEL), known, unseen, out / EXAMPLES, seed=settings.seed)
     network = lung_cells.lung_cell_network(CELLS_PREPROCESSING.size)
-    network = _fitted(network, CELLS_PREPROCESSING, known, settings, out / CELLS)
+    network = _trained(network, CELLS_PREPROCESSING, known, settings, out / CELLS)
     network.get_layer(lung_cells.NAME).save_weights(out / CELLS / lung_cells.WEIGHTS)
     report["cells"] = evaluate_cells(network, CELLS_PREPROCESSING, unseen, seed=settings.seed)
     report |= {"settings": asdict(settings), "data_hash": data_hash, "sha256": file_sha256(out / MODEL)}
@@ -95,10 +104,29 @@ def train(root: Path, out: Path, settings: Settings) -> dict[str, Any]:
     return report
 
 
-def _fitted(
-    model: keras.Model, preprocessing: Preprocessing, pairs: Sequence[LungPair], settings: Settings, out: Path
+def export_lungs(model: keras.Model, out: Path, *, data_hash: str) -> None:
+    """Write a trained U-Net as an ONNX file for covidcxr.prediction.lungs, after comparing it with Keras.
+
+    Args:
+        model: Network of lung_unet with the input size of PREPROCESSING.
+        out: File to write; it appears only after it has passed the comparison.
+        data_hash: sha256 of the training data; see pairs_hash.
+
+    Raises:
+        ArtifactError: The file differs from Keras by more than TOLERANCE.
+    """
+    serving = keras.Model(model.input, {LUNGS: model.output})
+    proto = convert(serving, PREPROCESSING.size)
+    about = {"preprocessing": asdict(PREPROCESSING), "covidcxr": __version__, "data_hash": data_hash}
+    about |= {"licence": LICENCE, "intended_use": DISCLAIMER}
+    onnx.helper.set_model_props(proto, {METADATA_KEY: json.dumps(about, sort_keys=True)})
+    save_checked(proto, serving, out, size=PREPROCESSING.size, tolerance=TOLERANCE)
+
+
+def _trained(
+    model: keras.Model, preprocessing: Preprocessing, pairs: Sequence[LungPair], settings: LungSettings, out: Path
 ) -> keras.Model:
-    """Return the trained network: from ``out`` where it stands there already."""
+    """Return the trained network: from the folder if it is there, else after training."""
     if not (out / NETWORK).exists():
         out.mkdir(exist_ok=True)
         _fit(model, preprocessing, pairs, settings, out)
@@ -106,7 +134,7 @@ def _fitted(
 
 
 def _fit(
-    model: keras.Model, preprocessing: Preprocessing, pairs: Sequence[LungPair], settings: Settings, out: Path
+    model: keras.Model, preprocessing: Preprocessing, pairs: Sequence[LungPair], settings: LungSettings, out: Path
 ) -> None:
     images, masks = load_pairs(pairs, preprocessing)
     batches = MaskBatches(images, masks, batch_size=settings.batch_size, seed=settings.seed, augmentation=AUGMENTATION)
@@ -121,7 +149,7 @@ def _fit(
         History(out / HISTORY, out / "curves.png").phase(0),
         FiniteLoss(out),
     ]
-    model.fit(batches.dataset(), epochs=settings.epochs, callbacks=callbacks, shuffle=False, verbose=0)
+    model.fit(pipeline(batches), epochs=settings.epochs, callbacks=callbacks, shuffle=False, verbose=0)
     progress.close()
     check_finite(model, out)
     partial = out / f"partial-{NETWORK}"
@@ -131,11 +159,12 @@ def _fit(
 
 
 def lung_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-    """Cross-entropy, which gives probabilities, plus soft Dice of every image, which weighs small lungs like large.
+    """Return cross-entropy, which yields probabilities, plus soft Dice, which gives small and large lungs equal weight.
 
     Args:
         y_true: float32, shape (n, size, size, 1), 0..1.
-        y_pred: The network's answer, of the same size or of cells of so many pixels that they fill it.
+        y_pred: Output of the network, 0..1: shape (n, size, size, 1), or (n, cells, cells, 1) where ``cells`` divides
+            ``size``.
 
     Returns:
         float32, shape (n,).
@@ -146,7 +175,7 @@ def lung_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
 
 
 def pixel_accuracy(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
-    """Return the share of pixels that are lung in both or in neither, at a threshold of 0.5; arguments as lung_loss."""
+    """Return the share of pixels on which both agree at a threshold of 0.5; arguments as in lung_loss."""
     y_true = _in_cells(y_true, y_pred)
     return tf.reduce_mean(tf.cast((y_true >= 0.5) == (y_pred >= 0.5), tf.float32), axis=(1, 2, 3))
 

@@ -41,7 +41,7 @@ def lung_cell_network(size: int) -> keras.Model:
         size: Side of the square input in pixels, a multiple of 32.
 
     Returns:
-        Model from uint8 (N, size, size, 1), preprocessed as covidcxr.training.lungs.export.CELLS_PREPROCESSING says,
+        Model from uint8 (N, size, size, 1), preprocessed as covidcxr.training.lungs.fit.CELLS_PREPROCESSING says,
         to float32
         (N, size / 16, size / 16, 1).
     """

@@ -24,7 +24,7 @@ def lung_pooled(*, size: int, classes: int, weights: str | None, dropout: float)
 
     Args:
         size: Side of the square input in pixels, a multiple of 32. What finds the lungs was trained on pictures as
-            covidcxr.training.lungs.export.CELLS_PREPROCESSING makes them, and finds less in others.
+            covidcxr.training.lungs.fit.CELLS_PREPROCESSING makes them, and finds less in others.
         classes: Number of classes.
         weights: ``imagenet`` (with it come those that find the lungs, see covidcxr.training.networks.lung_cells) or
         None.

@@ -12,11 +12,11 @@ from io import BytesIO
 from threading import Lock, Thread
 from urllib.parse import quote
 
+from covidcxr.data.sources.covid_chestxray import ARCHIVE
 from covidcxr.errors import DownloadError
 
-COMMIT = "6a4242344473ccb5ed0d2148d8c7bfb1691e4ed8"
-BASE = f"https://raw.githubusercontent.com/ieee8023/covid-chestxray-dataset/{COMMIT}/images"
-"""The COVID-19 Image Data Collection at the commit that covidcxr.data.sources also pins."""
+BASE = f"https://raw.githubusercontent.com/{ARCHIVE.repo}/{ARCHIVE.commit}/images"
+"""Folder of the images of the COVID-19 Image Data Collection."""
 TIMEOUT = 3.0
 """Seconds to connect, and between two bytes."""
 OVERDUE = 10.0
