@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from pydicom.dataset import Dataset
 
 from covidcxr.cli.dicom import command
-from covidcxr.dicom.deidentify import LONGEST_SHIFT_DAYS, Deidentifier, deidentify_file, read_key
+from covidcxr.dicom.deidentify import MAX_SHIFT_DAYS, Deidentifier, deidentify_file, read_key
 from covidcxr.errors import ImageError
 from support.dicom_node import NAME, PATIENT_ID, chest, dciodvfy, save
 
@@ -96,7 +96,7 @@ def test_dates_of_a_patient_move_together():
     made = Deidentifier(KEY)(full())
     days = [datetime.strptime(str(made[k].value), "%Y%m%d") for k in ("StudyDate", "AcquisitionDate")]
     assert (days[1] - days[0]).days == 1
-    assert 1 <= (datetime(2026, 1, 2) - days[0]).days <= LONGEST_SHIFT_DAYS
+    assert 1 <= (datetime(2026, 1, 2) - days[0]).days <= MAX_SHIFT_DAYS
     assert str(made.AcquisitionDateTime).startswith(str(made.AcquisitionDate))
     other = Deidentifier(KEY)(full(PatientID="another"))
     assert other.StudyDate != made.StudyDate
@@ -114,7 +114,7 @@ def test_the_validator_finds_no_error_that_was_not_there(tmp_path):
     assert errors[1] <= errors[0]
 
 
-@pytest.mark.parametrize(("elements", "reason"), [({"BurnedInAnnotation": "YES"}, "names its patient"),
+@pytest.mark.parametrize(("elements", "reason"), [({"BurnedInAnnotation": "YES"}, "burnt-in annotations"),
                                                   ({"PixelData": None}, "without PixelData")])  # fmt: skip
 def test_what_cannot_be_de_identified_is_refused(elements, reason):
     with pytest.raises(ImageError, match=reason):
@@ -141,7 +141,9 @@ def test_keys(tmp_path):
 
 
 def test_the_command_writes_copies_and_says_what_it_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr("covidcxr.dicom.node.logs.start", lambda: None)  # it silences libraries for the whole process
+    monkeypatch.setattr(
+        "covidcxr.dicom.node.logs.configure", lambda: None
+    )  # it silences libraries for the whole process
     source = tmp_path / "in"
     source.mkdir()
     before = [save(chest(number), source / f"{number}.dcm").read_bytes() for number in range(2)]

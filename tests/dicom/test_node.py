@@ -16,7 +16,16 @@ from pynetdicom import AE
 
 from covidcxr.dicom.node.peer import StorePeer
 from covidcxr.dicom.node.queue import Queue, State
-from covidcxr.dicom.node.server import LARGEST_PDU, MISMATCH, NO_RESOURCES, STATUSES, SUCCESS, Limits, Node, Pace
+from covidcxr.dicom.node.server import (
+    MAX_PDU_BYTES,
+    MISMATCH,
+    NO_RESOURCES,
+    STATUSES,
+    SUCCESS,
+    Node,
+    NodeSettings,
+    RateLimiter,
+)
 from support import processes
 from support.dicom_node import CHEST, NAME, PATIENT_ID, archive, chest, echo, node, save, send, stored
 from support.fuzz import request
@@ -67,12 +76,12 @@ def test_a_peer_that_comes_later_gets_everything(model_file, tmp_path):
     files = pictures(tmp_path / "in", *(chest(number) for number in range(2)))
     with node(tmp_path / "queue", model_file, port, "--forward", f"ARCHIVE@127.0.0.1:{to}"):
         assert send(port, *files).returncode == 0
-        eventually(lambda: "results wait: ARCHIVE at 127.0.0.1" in (tmp_path / "queue.log").read_text())
+        eventually(lambda: "delivery failed: ARCHIVE at 127.0.0.1" in (tmp_path / "queue.log").read_text())
         with archive(tmp_path / "archive", to):
             eventually(lambda: len(list((tmp_path / "archive").iterdir())) == 6)
 
 
-def test_what_is_no_frontal_chest_radiograph_is_answered_and_left_alone(model_file, tmp_path):
+def test_what_is_no_frontal_chest_radiograph_is_answered_and_skipped(model_file, tmp_path):
     port = free_port()
     secondary = {"SOPClassUID": SecondaryCaptureImageStorage}
     others = [
@@ -86,9 +95,9 @@ def test_what_is_no_frontal_chest_radiograph_is_answered_and_left_alone(model_fi
     with node(tmp_path / "queue", model_file, port):
         assert send(port, *files).returncode == 0
         log = eventually(lambda: (text := (tmp_path / "queue.log").read_text()).count("scored: ") and text)
-        eventually(lambda: (tmp_path / "queue.log").read_text().count("left alone: ") == 5)
+        eventually(lambda: (tmp_path / "queue.log").read_text().count("skipped: ") == 5)
     assert "scored: 2.25.1006" in log
-    for reason in ("ViewPosition", "BodyPartExamined", "Modality", "own result", "no frontal chest radiograph"):
+    for reason in ("ViewPosition", "BodyPartExamined", "Modality", "own result", "not a frontal chest radiograph"):
         assert reason in (tmp_path / "queue.log").read_text()
 
 
@@ -135,7 +144,7 @@ def test_no_name_and_no_number_of_a_patient_reaches_the_log_or_stays_on_disk(mod
         eventually(lambda: (tmp_path / "queue.log").read_text().count("delivered: ") >= 2)
         eventually(lambda: waiting(tmp_path / "queue") == 0)
     log = (tmp_path / "queue.log").read_text()
-    assert "not scored: 2.25.1003" in log
+    assert "failed: 2.25.1003" in log
     assert "refused: an image from STORESCU" in log or "refused: an image from MODALITY" in log
     for path in (tmp_path / "queue.log", *(tmp_path / "queue").rglob("*")):
         if path.is_file():
@@ -204,7 +213,7 @@ def test_an_image_that_is_too_large_is_not_read_to_its_end(running, tmp_path):
 def test_a_pdu_longer_than_announced_ends_the_connection(running):
     with socket.create_connection(("127.0.0.1", running)) as client:
         client.settimeout(20)
-        client.sendall(struct.pack(">BBL", 4, 0, 2**32 - 1) + bytes(LARGEST_PDU))
+        client.sendall(struct.pack(">BBL", 4, 0, 2**32 - 1) + bytes(MAX_PDU_BYTES))
         with contextlib.suppress(ConnectionResetError):
             assert client.recv(1) in (b"", b"\x07")
     assert echo(running)
@@ -248,7 +257,7 @@ def test_a_node_says_what_it_lacks(model_file, tmp_path):
         port = ["--port", taken.getsockname()[1], "--model", model_file]
         done = subprocess.run([*map(str, command + port)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert "Error: Expected to listen on 127.0.0.1" in done.stderr
+    assert "Error: Cannot listen on 127.0.0.1" in done.stderr
     for options, message in (
         (["--forward", "nonsense"], "AET@HOST:PORT"),
         (["--tls-cert", "cert.pem"], "--tls-key"),
@@ -267,7 +276,7 @@ def test_a_queue_is_used_by_one_node_and_left_in_order(model_file, tmp_path):
             [*map(str, command), "--model", str(model_file)], capture_output=True, text=True, timeout=60, check=False
         )
         assert done.returncode == 1
-        assert "no other process" in done.stderr
+        assert "Another process is using" in done.stderr
         server.send_signal(signal.SIGINT)
         assert server.wait(20) == 0
     assert not listens(port)
@@ -276,11 +285,11 @@ def test_a_queue_is_used_by_one_node_and_left_in_order(model_file, tmp_path):
 # Parts.
 
 
-def answers_of(queue, *datasets, limits=None):
+def answers_of(queue, *datasets, **settings):
     """Send images to a node in this process that scores nothing; return its answers."""
-    node, entity = Node(queue, "COVIDCXR", limits=limits), AE("MODALITY")
+    node, entity = Node(queue, NodeSettings(port=0, **settings)), AE("MODALITY")
     entity.add_requested_context(chest().SOPClassUID)
-    association = entity.associate("127.0.0.1", node.start("127.0.0.1", 0), ae_title="COVIDCXR")
+    association = entity.associate("127.0.0.1", node.start(), ae_title="COVIDCXR")
     try:
         return [association.send_c_store(ds).Status for ds in datasets]
     finally:
@@ -291,15 +300,15 @@ def answers_of(queue, *datasets, limits=None):
 def test_senders_are_asked_to_come_again_when_too_many_images_wait(tmp_path):
     with Queue(tmp_path, "brightness@0") as queue:
         images = [chest(1), chest(2), chest(1), chest(3)]
-        answered = answers_of(queue, *images, limits=Limits(backlog=2))
+        answered = answers_of(queue, *images, backlog=2)
         assert answered == [SUCCESS, SUCCESS, SUCCESS, NO_RESOURCES]  # the third is known
-        assert queue.counts()[State.RECEIVED] == 2
+        assert queue.backlog == queue.counts()[State.RECEIVED] == 2
 
 
 def test_senders_that_are_too_fast_wait_for_their_answers(tmp_path):
     with Queue(tmp_path, "brightness@0") as queue:
         started = time.monotonic()
-        answered = answers_of(queue, chest(1), chest(2), chest(3), limits=Limits(images_per_second=4))
+        answered = answers_of(queue, chest(1), chest(2), chest(3), images_per_second=4)
         assert answered == [SUCCESS] * 3
         assert time.monotonic() - started >= 0.5
 
@@ -318,9 +327,9 @@ def test_what_cannot_be_written_is_not_acknowledged(tmp_path, monkeypatch, caplo
     assert NAME not in "".join(r.getMessage() for r in caplog.records if r.name.startswith("covidcxr"))
 
 
-def test_pace():
-    pace, started = Pace(50), time.monotonic()
-    threads = [threading.Thread(target=pace.wait) for _ in range(11)]
+def test_the_rate_limiter():
+    limiter, started = RateLimiter(50), time.monotonic()
+    threads = [threading.Thread(target=limiter.wait) for _ in range(11)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -328,7 +337,7 @@ def test_pace():
     assert 0.2 <= time.monotonic() - started < 2
     started = time.monotonic()
     for _ in range(100):
-        Pace(None).wait()
+        RateLimiter(None).wait()
     assert time.monotonic() - started < 0.5
 
 

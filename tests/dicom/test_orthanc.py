@@ -22,7 +22,7 @@ def test_results_stand_in_the_study_seconds_after_the_image(model_file, tmp_path
         capture = next(one for one in series if one["MainDicomTags"]["Modality"] == "OT")
         with urllib.request.urlopen(f"{server.url}/instances/{capture['Instances'][0]}/preview") as picture:
             assert picture.read(8) == b"\x89PNG\r\n\x1a\n"
-        assert "left alone" not in (tmp_path / "queue.log").read_text()
+        assert "skipped" not in (tmp_path / "queue.log").read_text()
 
 
 def test_the_results_stand_in_orthancs_own_explorer(browser, model_file, tmp_path):

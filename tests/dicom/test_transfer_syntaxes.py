@@ -12,7 +12,7 @@ from pydicom.uid import JPEG2000, ExplicitVRBigEndian, ExplicitVRLittleEndian, I
 from pynetdicom import AE
 
 from covidcxr.dicom.node.queue import Queue
-from covidcxr.dicom.node.server import SUCCESS, TRANSFER_SYNTAXES, Node
+from covidcxr.dicom.node.server import SUCCESS, TRANSFER_SYNTAXES, Node, NodeSettings
 from covidcxr.images.decode import decode_image, read_image
 from support.dicom_node import CHEST, capture_of, chest, save
 from support.environment import program
@@ -75,8 +75,8 @@ def test_what_arrives_decodes_to_what_was_sent(kind, syntax, tmp_path):
     entity = AE("MODALITY")
     entity.add_requested_context(kind().SOPClassUID, syntax)
     with Queue(tmp_path / "queue", "brightness@0") as queue:
-        node = Node(queue, "COVIDCXR")
-        association = entity.associate("127.0.0.1", node.start("127.0.0.1", 0), ae_title="COVIDCXR")
+        node = Node(queue, NodeSettings(port=0))
+        association = entity.associate("127.0.0.1", node.start(), ae_title="COVIDCXR")
         assert association.is_established
         status = association.send_c_store(file).Status
         association.release()

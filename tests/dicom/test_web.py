@@ -12,7 +12,7 @@ from dicomweb_client.api import DICOMwebClient
 from covidcxr.cli.dicom import PASSWORD
 from covidcxr.dicom.dicomweb import Search, TokenFile, WebPeer, client_of, find, pull
 from covidcxr.dicom.node.queue import Queue, State
-from covidcxr.dicom.node.work import PeerError, Scorer, Sender
+from covidcxr.dicom.node.work import PeerError, QueueScorer, ResultSender
 from support.dicom_node import NAME, PATIENT_ID, chest, save, send
 from support.orthanc import CONFIGURATION, orthanc
 from support.ports import free_port
@@ -49,7 +49,7 @@ def test_images_are_found_scored_once_and_their_results_stored(server, model_fil
     assert "scored:" not in again.stderr
     rest = command(server, tmp_path / "queue", model_file)
     assert rest.stderr.count("scored:") == 1
-    assert rest.stderr.count("left alone:") == 1
+    assert rest.stderr.count("skipped:") == 1
     assert "delivered: 4" in rest.stdout
     assert len(server.get("/instances")) == 5 + 12
     assert NAME.split("^")[0] not in done.stderr + again.stderr + rest.stderr
@@ -70,7 +70,7 @@ def test_what_stopped_half_way_goes_on(server, predictor, tmp_path):
     class StopError(Exception):
         pass
 
-    class Stopping(Scorer):
+    class Stopping(QueueScorer):
         left = 2
 
         def step(self):
@@ -81,11 +81,11 @@ def test_what_stopped_half_way_goes_on(server, predictor, tmp_path):
             return worked
 
     with Queue(tmp_path / "queue", predictor.model) as queue:
-        sender = Sender(queue, WebPeer(client=client))
+        sender = ResultSender(queue, WebPeer(client=client))
         with pytest.raises(StopError):
             pull(client, search, queue, Stopping(queue, predictor), sender)
     with Queue(tmp_path / "queue", predictor.model) as queue:
-        counts = pull(client, search, queue, Scorer(queue, predictor), Sender(queue, WebPeer(client=client)))
+        counts = pull(client, search, queue, QueueScorer(queue, predictor), ResultSender(queue, WebPeer(client=client)))
     assert counts[State.DELIVERED] == 4
     assert len(server.get("/instances")) == 5 + 12
 
@@ -151,7 +151,7 @@ def test_a_server_that_asks_for_a_token_which_is_renewed(model_file, tmp_path):
     [
         (["--user", "a"], f"Expected the password of --user in {PASSWORD}"),
         (["--user", "a", "--token-file", __file__], "Expected --user or --token-file"),
-        (["--dicomweb", "https://a:geheim@pacs.example"], "Expected an address without a login"),
+        (["--dicomweb", "https://a:geheim@pacs.example"], "Expected a URL without a login"),
     ],
 )
 def test_logins_that_are_none(options, reason, model_file, tmp_path):
@@ -174,7 +174,7 @@ def test_an_image_that_breaks_the_standard_keeps_no_other_from_being_scored(mode
         assert send(server.dicom_port, *files, called="ORTHANC").returncode == 0
         done = command(server, tmp_path / "queue", model_file)
         assert "delivered: 1" in done.stdout, done.stderr
-        assert "not fetched: 2.25.1001: " in done.stderr
+        assert "not retrieved: 2.25.1001: " in done.stderr
         assert "'Ge'" not in done.stderr
 
 
@@ -204,8 +204,8 @@ def test_refused_results_wait(predictor, tmp_path):
     chest().save_as(buffer, enforce_file_format=True)
     with Queue(tmp_path / "queue", predictor.model) as queue:
         queue.add("2.25.1001", buffer.getvalue())
-        Scorer(queue, predictor).step()
-        sender = Sender(queue, WebPeer(client=client))
+        QueueScorer(queue, predictor).step()
+        sender = ResultSender(queue, WebPeer(client=client))
         assert sender.step()
         assert not sender.step()
         assert queue.counts()[State.SCORED] == 1

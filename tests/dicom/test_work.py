@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from covidcxr.dicom.node.queue import LONGEST_PAUSE_S, Queue, State
-from covidcxr.dicom.node.work import BATCH, MOST_TRIES, PeerError, Scorer, Sender, run
+from covidcxr.dicom.node.queue import MAX_RETRY_DELAY_S, Queue, State
+from covidcxr.dicom.node.work import BATCH, MAX_ATTEMPTS, PeerError, QueueScorer, ResultSender, run
 from covidcxr.prediction.gate import SMALLEST_SIDE
 from support.dicom_node import CHEST, NAME, PATIENT_ID, chest
 
@@ -60,7 +60,7 @@ class Archive:
 def test_an_image_is_scored(queue, predictor, caplog):
     caplog.set_level(logging.INFO)
     add(queue, chest())
-    scorer = Scorer(queue, predictor)
+    scorer = QueueScorer(queue, predictor)
     assert scorer.step()
     assert not scorer.step()
     (job,) = queue.due(now=0, limit=9)
@@ -68,12 +68,12 @@ def test_an_image_is_scored(queue, predictor, caplog):
     assert "scored: 2.25.1001: 3 results" in said(caplog)
 
 
-def test_what_the_model_takes_for_no_chest_is_left_alone(queue, predictor, caplog):
+def test_what_the_model_takes_for_no_chest_is_skipped(queue, predictor, caplog):
     caplog.set_level(logging.INFO)
     small = CHEST[: SMALLEST_SIDE - 1, : SMALLEST_SIDE - 1]
     add(queue, chest(grey=small))
-    assert Scorer(queue, predictor).step()
-    assert queue.counts()[State.LEFT_ALONE] == 1
+    assert QueueScorer(queue, predictor).step()
+    assert queue.counts()[State.SKIPPED] == 1
     assert queue.due(now=0, limit=9) == []
     assert "too_small" in said(caplog)
 
@@ -81,20 +81,20 @@ def test_what_the_model_takes_for_no_chest_is_left_alone(queue, predictor, caplo
 def test_a_broken_image_is_given_up_and_the_next_is_scored(queue, predictor, caplog):
     add(queue, chest(1, PixelData=b"\0\0", PhotometricInterpretation="GEHEIM GERDA"))
     add(queue, chest(2))
-    scorer = Scorer(queue, predictor)
+    scorer = QueueScorer(queue, predictor)
     assert scorer.step()
     assert scorer.step()
     assert queue.counts()[State.FAILED] == 1
     assert [job.instance for job in queue.due(now=0, limit=9)] == ["2.25.1002"]
-    assert "not scored: 2.25.1001" in said(caplog)
+    assert "failed: 2.25.1001" in said(caplog)
     assert "GEHEIM" not in said(caplog)
 
 
 def test_an_image_that_ends_the_process_again_and_again_is_given_up(queue, predictor, caplog):
     add(queue, chest(1))
-    for _ in range(MOST_TRIES):
+    for _ in range(MAX_ATTEMPTS):
         queue.next_received()  # and the process dies
-    assert Scorer(queue, predictor).step()
+    assert QueueScorer(queue, predictor).step()
     assert queue.counts()[State.FAILED] == 1
     assert "the process ended" in said(caplog)
 
@@ -103,7 +103,7 @@ def test_results_wait_for_a_peer_that_is_down_and_are_sent_once(queue, predictor
     now = 1e9
     monkeypatch.setattr("covidcxr.dicom.node.work.time.time", lambda: now)
     archive = Archive()
-    sender, scorer = Sender(queue, archive), Scorer(queue, predictor)
+    sender, scorer = ResultSender(queue, archive), QueueScorer(queue, predictor)
     for number in range(3):
         add(queue, chest(number))
         scorer.step()
@@ -117,9 +117,9 @@ def test_results_wait_for_a_peer_that_is_down_and_are_sent_once(queue, predictor
         now += 0.5
     pauses = [later - earlier for earlier, later in itertools.pairwise(moments)]
     assert pauses[:4] == [1, 2, 4, 8]
-    assert max(pauses) <= LONGEST_PAUSE_S
+    assert max(pauses) <= MAX_RETRY_DELAY_S
     archive.down = False
-    now += LONGEST_PAUSE_S
+    now += MAX_RETRY_DELAY_S
     assert sender.step()
     assert not sender.step()
     assert len(archive.got) == len(set(archive.got)) == 9
@@ -130,7 +130,7 @@ def test_a_refused_result_comes_again_and_holds_nobody_up(queue, predictor, monk
     now = 1e9
     monkeypatch.setattr("covidcxr.dicom.node.work.time.time", lambda: now)
     archive = Archive()
-    sender, scorer = Sender(queue, archive), Scorer(queue, predictor)
+    sender, scorer = ResultSender(queue, archive), QueueScorer(queue, predictor)
     for number in range(2):
         add(queue, chest(number))
         scorer.step()
@@ -148,7 +148,7 @@ def test_many_results_share_an_association(queue):
         queue.add(f"1.{number}", b"image")
         queue.finish(queue.next_received(), [chest()])
     archive = Archive()
-    sender = Sender(queue, archive)
+    sender = ResultSender(queue, archive)
     assert sender.step()
     assert sender.step()
     assert archive.connections == 2
@@ -174,7 +174,7 @@ def test_an_error_does_not_end_the_work(monkeypatch, caplog):
 @pytest.mark.filterwarnings("ignore")  # as in the node: a warning about a broken file is not what stops it
 def test_fuzzed_images_are_scored_or_given_up(queue, predictor, caplog):
     caplog.set_level(logging.INFO, "covidcxr")
-    scorer = Scorer(queue, predictor)
+    scorer = QueueScorer(queue, predictor)
     original = chest(grey=CHEST[:104, :104])
     buffer = io.BytesIO()
     original.save_as(buffer, enforce_file_format=True)
@@ -188,7 +188,7 @@ def test_fuzzed_images_are_scored_or_given_up(queue, predictor, caplog):
         assert scorer.step()
     counts = queue.counts()
     assert counts[State.RECEIVED] == 0
-    assert counts[State.SCORED] + counts[State.LEFT_ALONE] + counts[State.FAILED] == FUZZED
+    assert counts[State.SCORED] + counts[State.SKIPPED] + counts[State.FAILED] == FUZZED
     assert min(counts[State.SCORED], counts[State.FAILED]) > FUZZED / 10
     for secret in (*NAME.split("^"), PATIENT_ID):
         assert secret not in said(caplog)

@@ -127,6 +127,13 @@ def fuzzed(folder, model, *, messages, grey=CHEST):
     assert "Geheim" not in text
     assert answered > messages / 4
     assert text.count("received: ") > messages / TO_SCORE / 2
-    words = ("received", "INFO scored", "not scored", "left alone", "refused", "a thread ended")
-    found = {word.removeprefix("INFO ").replace(" ", "_"): text.count(f" {word}: ") for word in words}
+    words = (
+        "INFO received",
+        "INFO scored",
+        "WARNING failed",
+        "INFO skipped",
+        "WARNING refused",
+        "ERROR a thread ended",
+    )
+    found = {word.partition(" ")[2].replace(" ", "_"): text.count(f" {word}: ") for word in words}
     return {"messages": messages, "answered": answered, "seconds": seconds, "peak_mb": peak} | found

@@ -1,1 +1,1 @@
-"""DICOM in a hospital's network: receive, score, and send results into the same study. Nothing that came is changed."""
+"""DICOM in a hospital's network: receive images, score them, send results into the same study."""

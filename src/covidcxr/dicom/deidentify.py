@@ -1,12 +1,13 @@
 """De-identification of images by the Basic Application Level Confidentiality Profile (PS3.15 annex E).
 
-The table of the profile, 620 attributes and what to do with each, is that of dicom-anonymizer. What it does with them
-is not: it leaves nested data sets alone, turns dates that must go into the year 1, draws UIDs that last as long as the
-process, and does not say in the object what was done. Here nested data sets are treated like the outer one, UIDs, dates
-and pseudonyms follow from a secret, and the object says so.
+Only the table of the profile, 620 attributes and their actions, comes from dicom-anonymizer. Its own processing ignores
+nested data sets, moves dates to the year 1, draws new UIDs in every process, and does not record the method in the
+object. Here nested data sets are treated like the outer one, UIDs, dates and pseudonyms are derived from a key, and the
+object records the method.
 """
 
 import hmac
+import secrets
 import uuid
 from collections.abc import Iterable
 from datetime import timedelta
@@ -25,24 +26,25 @@ from pydicom.sequence import Sequence
 from pydicom.sr.coding import Code
 from pydicom.valuerep import DA, DT
 
+from covidcxr._files import whole
 from covidcxr.errors import ImageError
 
 EDITION: Final = "dicomfields_2024b"
-"""Of the table."""
+"""Edition of the table."""
 METHODS: Final = (
     Code("113100", "DCM", "Basic Application Confidentiality Profile"),
     Code("113107", "DCM", "Retain Longitudinal Temporal Information Modified Dates Option"),
 )
-"""PS3.16 CID 7050."""
-LONGEST_SHIFT_DAYS: Final = 3650
+"""Methods recorded in the object (PS3.16 CID 7050)."""
+MAX_SHIFT_DAYS: Final = 3650
 KEY_BYTES: Final = 32
 DUMMY_TEXT: Final = "REMOVED"
 
 
 class Action(Enum):
-    """What the profile asks for; of two choices that which keeps more objects valid.
+    """Action of the profile; where it allows several, the one that keeps more objects valid.
 
-    Of X/Z/U*, two sequences of references, that is to keep them and to replace the UIDs in their items, as everywhere.
+    X/Z/U* applies to two sequences of references, which are kept, with the UIDs in their items replaced.
     """
 
     REMOVE = ("X_TAGS",)
@@ -63,10 +65,10 @@ _DUMMIES: Final[dict[str, Any]] = {
 
 
 class Deidentifier:
-    """Replaces what tells who a patient is, the same way for the same secret.
+    """Replaces everything that identifies a patient; the same key gives the same replacements.
 
     Args:
-        key: Secret, KEY_BYTES or more: who has it can tell which original an object came from.
+        key: Secret of KEY_BYTES or more. Whoever has it can link an object to its original.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -75,20 +77,18 @@ class Deidentifier:
         self._key = key
 
     def __call__(self, ds: Dataset) -> Dataset:
-        """Return a de-identified copy of an image.
-
-        Pixels stay as they are.
+        """Return a de-identified copy of an image, with unchanged pixels.
 
         Args:
-            ds: The image, with its file_meta; it is not changed.
+            ds: Image with its file_meta; it is not changed.
 
         Raises:
-            ImageError: No image, or one that says that its pixels name the patient.
+            ImageError: The object is no image, or it states that annotations are burnt into its pixels.
         """
         if "PixelData" not in ds:
             raise ImageError("Expected an image. Received a DICOM object without PixelData.")
         if ds.get("BurnedInAnnotation") == "YES":
-            raise ImageError("Expected an image without burnt-in annotation. Received one that names its patient.")
+            raise ImageError("Expected an image without burnt-in annotations. Received BurnedInAnnotation YES.")
         patient = str(ds.get("PatientID") or ds.get("PatientName") or ds.get("StudyInstanceUID", ""))
         made = self._copy(ds, patient)
         made.PatientID = made.PatientName = self.pseudonym(patient)
@@ -103,16 +103,16 @@ class Deidentifier:
         return made
 
     def uid(self, value: str) -> str:
-        """Return what stands for a UID, in all objects alike (UUID-derived, PS3.5 B.2)."""
+        """Return the replacement of a UID, the same in all objects (UUID-derived, PS3.5 B.2)."""
         return f"2.25.{uuid.UUID(bytes=self._digest('uid', value)[:16], version=5).int}"
 
     def pseudonym(self, patient: str) -> str:
-        """Return what stands for a patient."""
+        """Return the replacement of a patient's name and ID."""
         return f"P{self._digest('patient', patient).hex()[:12].upper()}"
 
     def shift(self, patient: str) -> timedelta:
-        """Return by how much all dates of a patient move: 1 to LONGEST_SHIFT_DAYS back."""
-        return timedelta(days=-1 - int.from_bytes(self._digest("shift", patient)[:8], "big") % LONGEST_SHIFT_DAYS)
+        """Return the shift of all dates of a patient: 1 to MAX_SHIFT_DAYS back."""
+        return timedelta(days=-1 - int.from_bytes(self._digest("shift", patient)[:8], "big") % MAX_SHIFT_DAYS)
 
     def _digest(self, kind: str, value: str) -> bytes:
         return hmac.digest(self._key, f"{kind} {value}".encode(), "sha256")
@@ -125,7 +125,7 @@ class Deidentifier:
         return made
 
     def _element(self, element: DataElement, patient: str) -> DataElement | None:
-        """Return what becomes of one attribute; None removes it."""
+        """Return the replacement of one attribute; None removes it."""
         action = _action(element.tag.group, element.tag.element)
         if action is Action.REMOVE and element.VR not in ("DA", "DT"):
             return None
@@ -150,7 +150,7 @@ class Deidentifier:
         return _each(element.value, self.uid) if element.VR == "UI" else None
 
     def _shifted(self, element: DataElement, patient: str) -> Any:  # noqa: ANN401 - a value of any attribute
-        """Move dates; what is no date is emptied."""
+        """Shift dates; an invalid date becomes empty."""
         kind: Any = DA if element.VR == "DA" else DT
 
         def move(value: object) -> str:
@@ -164,13 +164,11 @@ class Deidentifier:
 
 
 def read_key(path: Path) -> bytes:
-    """Return the secret in a file, which is made if it is not there, readable by its owner alone.
+    """Return the key in a file; a missing file is created with a random key, readable by its owner only.
 
     Raises:
-        ValueError: It is shorter than KEY_BYTES.
+        ValueError: The key is shorter than KEY_BYTES.
     """
-    import secrets
-
     if not path.exists():
         path.touch(mode=0o600)
         path.write_bytes(secrets.token_bytes(KEY_BYTES))
@@ -181,27 +179,28 @@ def read_key(path: Path) -> bytes:
 
 
 def deidentify_file(source: Path, folder: Path, deidentifier: Deidentifier) -> Path:
-    """Write the de-identified copy of a file into a folder, under its new SOPInstanceUID.
+    """Write the de-identified copy of a file into a folder, named by its new SOPInstanceUID.
 
     Raises:
-        ImageError: The file is no image that can be de-identified; the message holds nothing of what is in it.
+        ImageError: The file is no image that can be de-identified; the message quotes nothing from it.
     """
     try:
         made = deidentifier(pydicom.dcmread(source))
         target = folder / f"{made.SOPInstanceUID}.dcm"
-        made.save_as(target.with_suffix(".part"), enforce_file_format=True)
-        return target.with_suffix(".part").replace(target)
+        with whole(target) as partial:
+            made.save_as(partial, enforce_file_format=True)
     except ImageError:
         raise
-    except Exception as error:  # whatever pydicom raises on bytes that break the standard, and what it quotes
+    except Exception as error:  # pydicom raises anything, and its messages may quote a name
         raise ImageError(
             f"Expected a DICOM image. Received one that cannot be read: {type(error).__name__}."
         ) from error
+    return target
 
 
 @cache
 def _actions() -> tuple[dict[tuple[int, int], Action], tuple[tuple[tuple[int, int, int, int], Action], ...]]:
-    """The table: by tag, and for repeating groups by group, element and the masks of both."""
+    """Return actions by tag and, for repeating groups, by group, element and the masks of both."""
     table: dict[str, Iterable[tuple[int, ...]]] = dicom_anonymization_database_selector(EDITION)
     rows = [(tag, action) for action in Action for name in action.value for tag in table[name]]
     masks = tuple(((t[0], t[1], t[2], t[3]), action) for t, action in rows if len(t) == 4)
@@ -209,7 +208,7 @@ def _actions() -> tuple[dict[tuple[int, int], Action], tuple[tuple[tuple[int, in
 
 
 def _action(group: int, element: int) -> Action | None:
-    """Return what the profile asks for one attribute; None where it does not name it."""
+    """Return the profile's action for one attribute; None if the profile does not list it."""
     single, masks = _actions()
     for (g, e, g_mask, e_mask), action in masks:
         if group & g_mask == g & g_mask and element & e_mask == e & e_mask:

@@ -1,35 +1,32 @@
-"""What may stand in a log: UIDs, application entity titles, addresses and reasons. Never a value of a patient."""
+"""The log of the DICOM commands: UIDs, application entity titles, addresses and reasons, never a value of a patient."""
 
 import logging
 import re
 import sys
 import threading
-import warnings
+
+from covidcxr._logs import silence_libraries
 
 _UID = re.compile(r"[0-9.]{1,64}")
-_LIBRARIES = ("pydicom", "pynetdicom", "highdicom", "dicomweb_client", "PIL", "urllib3", "peewee")
 
 
 def is_uid(value: str) -> bool:
-    """Tell whether a text is built like a UID (PS3.5 section 9.1), and so no name; components are not checked."""
+    """Tell whether a text consists of digits and dots like a UID (PS3.5 section 9.1), so that it cannot be a name."""
     return _UID.fullmatch(value) is not None
 
 
-def title(value: str) -> str:
-    """Return an application entity title without the characters that could break a line of a log."""
+def printable_title(value: str) -> str:
+    """Return an application entity title without characters that could break a line of the log."""
     return "".join(letter if letter.isprintable() else "?" for letter in value.strip())[:16]
 
 
-def start(level: int = logging.INFO) -> None:
-    """Log to standard error, for a process that does nothing else.
+def configure(level: int = logging.INFO) -> None:
+    """Set up logging to standard error for a process that runs one DICOM command.
 
-    Libraries quote what they choke on, a patient's name for example, so nothing of theirs is written: neither their
-    logs nor warnings nor the message of an error that ends a thread.
+    Libraries are silenced, and an error that ends a thread is logged by its type: their messages may quote a patient.
     """
     logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s")
-    warnings.simplefilter("ignore")
-    for name in _LIBRARIES:
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    silence_libraries()
     threading.excepthook = _log_type
 
 

@@ -1,4 +1,4 @@
-"""The peer that results go to by C-STORE."""
+"""Peer that receives results by C-STORE."""
 
 import re
 import ssl
@@ -27,21 +27,21 @@ RESULT_CLASSES = (
 )
 RESULT_SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian)
 TIMEOUT_S = 60.0
-"""For an answer of the peer."""
+"""Time in which the peer must answer."""
 
 _ADDRESS = re.compile(r"(?P<title>[^@\\]{1,16})@(?P<host>.+):(?P<port>\d{1,5})")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StorePeer:
-    """Another application entity.
+    """Application entity that receives results.
 
     Attributes:
         title: Its application entity title.
-        host: Its name or address.
-        port: TCP port.
-        calling: Our own title.
-        tls: How to encrypt; None for no encryption.
+        host: Its host name or address.
+        port: Its TCP port.
+        calling: Title of this node.
+        tls: TLS context; None for no encryption.
     """
 
     title: str
@@ -55,7 +55,7 @@ class StorePeer:
         """Read AET@HOST:PORT.
 
         Raises:
-            ValueError: It is not built so.
+            ValueError: The address has another form.
         """
         found = _ADDRESS.fullmatch(address)
         if not found or not 0 < int(found["port"]) < 65536:
@@ -65,10 +65,10 @@ class StorePeer:
 
     @contextmanager
     def connect(self) -> Iterator[Callable[[Path], bool]]:
-        """Open an association; what it gives sends one file and tells whether the peer took it.
+        """Open an association; yield a function that sends one file and tells whether the peer accepted it.
 
         Raises:
-            PeerError: The peer cannot be reached, rejects us or breaks off.
+            PeerError: The peer cannot be reached, rejects the association or aborts it.
         """
         entity = AE(ae_title=self.calling)
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = TIMEOUT_S
@@ -77,16 +77,16 @@ class StorePeer:
         tls = (self.tls, self.host) if self.tls else None
         association = entity.associate(self.host, self.port, ae_title=self.title, tls_args=tls)
         if not association.is_established:
-            how = "rejected us" if association.is_rejected else "cannot be reached"
+            how = "rejected the association" if association.is_rejected else "cannot be reached"
             raise PeerError(f"{self.title} at {self.host}:{self.port} {how}")
 
         def send(path: Path) -> bool:
             try:
                 status = association.send_c_store(path)
-            except (ValueError, RuntimeError) as error:  # no context for this class; the association has ended
+            except (ValueError, RuntimeError) as error:  # no context for this class, or the association has ended
                 if association.is_established:
                     return False
-                raise PeerError(f"{self.title} broke off") from error
+                raise PeerError(f"{self.title} aborted the association") from error
             if "Status" not in status:
                 raise PeerError(f"{self.title} did not answer")
             return code_to_category(status.Status) in ("Success", "Warning")

@@ -1,72 +1,99 @@
-"""The queue on disk: what was received and what is to be sent survive a power cut, and nothing is scored twice.
+"""Queue on disk: received images and unsent results survive a power cut, and no image is scored twice.
 
-Files hold the objects, SQLite what became of each. The order of every step is file, fsync, row: a row never speaks of a
-file that is not there, and a file that no row speaks of was never promised to anyone and is removed at the next start.
+Objects are files; a row in SQLite holds the state of each image. Every step writes the file, syncs it and then writes
+the row. So no row refers to a missing file, and a file without a row was never acknowledged: it is removed at the next
+start.
+
+The work for one image does not grow with the age of the queue: images in progress have an index of their own, and a
+finished image keeps only its state under a hash of its UID, by which it is recognised when it is sent again.
 """
 
-import fcntl
 import hashlib
-import os
+import sqlite3
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
-import peewee
 from pydicom.dataset import Dataset
 
-from covidcxr.errors import CovidCxrError
+from covidcxr._files import lock, whole
 
-LONGEST_PAUSE_S = 300.0
-"""Between two tries to deliver results that the peer refused."""
+MAX_RETRY_DELAY_S = 300.0
+"""Longest pause between two attempts to deliver results."""
 BUSY_S = 60
-"""How long a thread waits for another one's transaction."""
+"""How long to wait for a transaction of another program, such as the sqlite3 shell."""
+KEY_BYTES = 16
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS image (
+    key BLOB PRIMARY KEY,
+    state TEXT NOT NULL,
+    instance TEXT, model TEXT, received REAL, next_try REAL, results INTEGER, attempts INTEGER, refusals INTEGER
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS in_progress ON image (state, next_try, received) WHERE instance IS NOT NULL;
+"""
+"""Finished images have NULL in all columns but the first two, and no place in the index."""
+_FINISH = "REPLACE INTO image (key, state) VALUES (?, ?)"
+_FROM_ENTRY = """
+INSERT OR IGNORE INTO image SELECT image_key(instance, model), state, instance, model, received, next_try, results,
+    tries, refusals FROM entry WHERE state IN ('received', 'scored');
+INSERT OR IGNORE INTO image (key, state) SELECT image_key(instance, model), replace(state, 'left alone', 'skipped')
+    FROM entry WHERE state NOT IN ('received', 'scored');
+DROP TABLE entry;
+"""
+"""Conversion of the first layout, a table of all images ever received with their UIDs."""
 
 
 class State(StrEnum):
-    """What became of an image."""
+    """State of an image."""
 
     RECEIVED = "received"
     SCORED = "scored"
-    """The results lie in the queue, to be sent."""
+    """Its results are in the queue, to be sent."""
     DELIVERED = "delivered"
-    LEFT_ALONE = "left alone"
+    SKIPPED = "skipped"
     FAILED = "failed"
 
 
-class QueueError(CovidCxrError):
-    """The folder of a queue cannot be used."""
-
-
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """One image on its way.
+class QueueJob:
+    """One image in progress.
 
     Attributes:
         instance: SOPInstanceUID.
-        model: Name and hash of the model file that scores it, or has.
-        tries: How often it has been tried to score; more than once if the process died over it.
+        model: Name and hash of the model file that scores it.
+        attempts: How often scoring was started; more than once if the process died during it.
     """
 
     instance: str
     model: str
-    tries: int
+    attempts: int = 0
+
+    @property
+    def key(self) -> bytes:
+        """Primary key of its row: KEY_BYTES bytes."""
+        return _key(self.instance, self.model)
 
     @property
     def name(self) -> str:
-        """Start of the names of its files; a UID comes from the network and need not be one."""
-        return hashlib.sha256(f"{self.model} {self.instance}".encode()).hexdigest()[:32]
+        """Start of the names of its files; an instance UID comes from the network and may be no valid file name."""
+        return self.key.hex()
 
 
 class Queue:
-    """Images and their results. Safe to share between threads; one process at a time; a context manager.
+    """Images and their results, for any number of threads in one process; a context manager.
 
-    Attributes:
-        folder: Where everything lies.
-        model: Name and hash of the model file. Another model scores an image again, the same one does not.
+    Args:
+        folder: Folder of the queue; created if missing.
+        model: Name and hash of the model file. An image is scored once by each model.
+
+    Raises:
+        LockedError: Another process uses the folder.
     """
 
     def __init__(self, folder: Path, model: str) -> None:
@@ -75,26 +102,31 @@ class Queue:
         self._received, self._results = folder / "received", folder / "results"
         for path in (self._received, self._results):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock_file = _lock(folder)
-        pragmas = {"journal_mode": "wal", "synchronous": "full"}
-        self._database = peewee.SqliteDatabase(str(folder / "queue.sqlite"), pragmas=pragmas, timeout=BUSY_S)
-        self._entry = _entry_model(self._database)
-        self._adding = threading.Lock()
-        with self._database.connection_context():
-            self._database.create_tables([self._entry])
+        self._lock_file = lock(folder / "lock")
+        self._lock = threading.Lock()
+        self._arriving = [threading.Lock() for _ in range(256)]
+        self._database = _open(folder / "queue.sqlite")
+        self._backlog = 0
         self._hand_over()
-        self._tidy()
+        self._remove_stray_files()
+        self._backlog = len(self._rows(State.RECEIVED))
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._database.close()
         self._lock_file.close()
 
+    @property
+    def backlog(self) -> int:
+        """Number of images that wait to be scored."""
+        return self._backlog
+
     def knows(self, instance: str) -> bool:
-        """Tell whether an image was taken for this model, whatever became of it."""
-        with self._database.connection_context():
-            return bool(self._row(self._job(instance)).exists())
+        """Tell whether an image was received for this model, in whatever state it is."""
+        return self._knows(QueueJob(instance=instance, model=self.model))
 
     def add(self, instance: str, content: bytes) -> bool:
         """Take an image; when this returns, it is safe on disk.
@@ -104,195 +136,161 @@ class Queue:
             content: The object as a file (PS3.10).
 
         Returns:
-            False if the image was there before: it is kept as it was.
+            False if the image was known; the first copy is kept.
 
         Raises:
-            OSError: The disk is full, for example.
+            OSError: The file cannot be written, for example because the disk is full.
+            sqlite3.Error: The row cannot be written.
         """
-        job = self._job(instance)
-        partial = _write_synced(self._received / f"{job.name}.{threading.get_ident()}.part", content)
-        with self._adding, self._database.connection_context():
-            if self._row(job).exists():
-                partial.unlink()
+        job = QueueJob(instance=instance, model=self.model)
+        with self._arriving[job.key[0]]:  # copies of one image by several senders: one at a time
+            if self._knows(job):
                 return False
-            _rename_synced(partial, self._source(job))
-            self._insert(job, State.RECEIVED)
+            with whole(self._source(job)) as partial:
+                partial.write_bytes(content)
+            with self._transaction(backlog=1) as database:
+                values = (job.key, State.RECEIVED, instance, self.model, time.time(), 0, 0, 0, 0)
+                database.execute("INSERT INTO image VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
             return True
 
-    def leave_alone(self, instance: str, reason: str) -> None:
-        """Note that an image was answered and is not scored."""
-        job = self._job(instance)
-        with self._adding, self._database.connection_context():
-            if not self._row(job).exists():
-                self._insert(job, State.LEFT_ALONE, reason=reason)
+    def skip(self, instance: str) -> None:
+        """Record that an image was acknowledged and will not be scored."""
+        key = _key(instance, self.model)
+        with self._transaction() as database:
+            database.execute("INSERT OR IGNORE INTO image (key, state) VALUES (?, ?)", (key, State.SKIPPED))
 
-    def next_received(self) -> Job | None:
-        """Return the image that has waited longest to be scored, and count the try."""
-        with self._database.connection_context():
-            query = self._in_state(State.RECEIVED).where(self._entry.model == self.model)
-            found = query.order_by(self._entry.received).first()
+    def next_received(self) -> QueueJob | None:
+        """Return the image that has waited longest to be scored, and count the attempt."""
+        with self._transaction() as database:
+            found = database.execute(*_in_progress(State.RECEIVED, 0, 1)).fetchone()
             if found is None:
                 return None
-            job = replace(_to_job(found), tries=found.tries + 1)
-            self._update(job, tries=job.tries)
+            job = QueueJob(instance=found[0], model=found[1], attempts=found[2] + 1)
+            database.execute("UPDATE image SET attempts = ? WHERE key = ?", (job.attempts, job.key))
             return job
 
-    def read(self, job: Job) -> bytes:
+    def read(self, job: QueueJob) -> bytes:
         """Return a received image as it was added."""
         return self._source(job).read_bytes()
 
-    def finish(self, job: Job, results: Sequence[Dataset]) -> None:
+    def finish(self, job: QueueJob, results: Sequence[Dataset]) -> None:
         """Keep the results of an image, to be sent; when this returns, they are safe on disk."""
         for path, result in zip(self._result_files(job, len(results)), results, strict=True):
-            _rename_synced(_write_synced(path.with_suffix(".part"), result), path)
-        with self._database.connection_context():
-            self._update(job, state=State.SCORED, scored=time.time(), results=len(results))
+            with whole(path) as partial:
+                result.save_as(partial, enforce_file_format=True)
+        with self._transaction(backlog=-1) as database:
+            values = (State.SCORED, len(results), job.key)
+            database.execute("UPDATE image SET state = ?, results = ? WHERE key = ?", values)
         self._source(job).unlink(missing_ok=True)
 
-    def drop(self, job: Job, state: State, reason: str) -> None:
-        """Note that an image has no results: LEFT_ALONE or FAILED."""
-        with self._database.connection_context():
-            self._update(job, state=state, reason=reason)
+    def drop(self, job: QueueJob, state: State) -> None:
+        """Record that a received image has no results: SKIPPED or FAILED."""
+        with self._transaction(backlog=-1) as database:
+            database.execute(_FINISH, (job.key, state))
         self._source(job).unlink(missing_ok=True)
 
-    def due(self, now: float, limit: int) -> list[Job]:
-        """Return images whose results are to be sent, those that have waited longest first."""
-        with self._database.connection_context():
-            query = self._in_state(State.SCORED).where(self._entry.next_try <= now).order_by(self._entry.scored)
-            return [_to_job(found) for found in query.limit(limit)]
+    def due(self, now: float, limit: int) -> list[QueueJob]:
+        """Return images whose results are to be sent: first those never refused, oldest first."""
+        with self._lock:
+            found = self._database.execute(*_in_progress(State.SCORED, now, limit))
+            return [QueueJob(instance=row[0], model=row[1], attempts=row[2]) for row in found]
 
-    def results(self, job: Job) -> list[Path]:
+    def results(self, job: QueueJob) -> list[Path]:
         """Return the files with the results of a scored image."""
-        with self._database.connection_context():
-            return self._result_files(job, int(self._row(job).get().results))
+        return self._result_files(job, self._column(job, "results"))
 
-    def delivered(self, job: Job) -> None:
-        """Note that the peer has all results of an image."""
+    def delivered(self, job: QueueJob) -> None:
+        """Record that the peer has all results of an image."""
         files = self.results(job)
-        with self._database.connection_context():
-            self._update(job, state=State.DELIVERED)
+        with self._transaction() as database:
+            database.execute(_FINISH, (job.key, State.DELIVERED))
         for path in files:
             path.unlink(missing_ok=True)
 
-    def postpone(self, job: Job, now: float) -> float:
-        """Wait twice as long as before until the results of an image are sent again; return the pause in seconds."""
-        with self._database.connection_context():
-            refusals = int(self._row(job).get().refusals) + 1
-            pause = pause_after(refusals)
-            self._update(job, refusals=refusals, next_try=now + pause)
-        return pause
+    def postpone(self, job: QueueJob, now: float) -> float:
+        """Double the pause before the results of an image are sent again; return the pause in seconds."""
+        refusals = self._column(job, "refusals") + 1
+        delay = retry_delay(refusals)
+        with self._transaction() as database:
+            values = (refusals, now + delay, job.key)
+            database.execute("UPDATE image SET refusals = ?, next_try = ? WHERE key = ?", values)
+        return delay
 
     def counts(self) -> dict[State, int]:
-        """Return how many images are in each state."""
-        with self._database.connection_context():
-            return {state: self._in_state(state).count() for state in State}
+        """Return the number of images in each state; reads every row."""
+        with self._lock:
+            found = dict(self._database.execute("SELECT state, count(*) FROM image GROUP BY state"))
+        return {state: found.get(state, 0) for state in State}
 
-    def _job(self, instance: str) -> Job:
-        return Job(instance=instance, model=self.model, tries=0)
+    @contextmanager
+    def _transaction(self, backlog: int = 0) -> Iterator[sqlite3.Connection]:
+        """Commit at the end, and only then change the backlog; roll back after an error."""
+        with self._lock:
+            with self._database:
+                yield self._database
+            self._backlog += backlog
 
-    def _source(self, job: Job) -> Path:
+    def _knows(self, job: QueueJob) -> bool:
+        with self._lock:
+            return self._database.execute("SELECT 1 FROM image WHERE key = ?", (job.key,)).fetchone() is not None
+
+    def _column(self, job: QueueJob, name: str) -> int:
+        with self._lock:
+            return int(self._database.execute(f"SELECT {name} FROM image WHERE key = ?", (job.key,)).fetchone()[0])
+
+    def _source(self, job: QueueJob) -> Path:
         return self._received / f"{job.name}.dcm"
 
-    def _result_files(self, job: Job, number: int) -> list[Path]:
-        return [self._results / f"{job.name}-{index}.dcm" for index in range(number)]
+    def _result_files(self, job: QueueJob, count: int) -> list[Path]:
+        return [self._results / f"{job.name}-{index}.dcm" for index in range(count)]
 
-    def _row(self, job: Job) -> Any:  # noqa: ANN401 - peewee has no types
-        return self._entry.select().where(self._is(job))
-
-    def _is(self, job: Job) -> Any:  # noqa: ANN401 - peewee has no types
-        return (self._entry.instance == job.instance) & (self._entry.model == job.model)
-
-    def _in_state(self, state: State) -> Any:  # noqa: ANN401 - peewee has no types
-        return self._entry.select().where(self._entry.state == state)
-
-    def _insert(self, job: Job, state: State, **values: object) -> None:
-        row = {"instance": job.instance, "model": job.model, "state": state, "received": time.time()}
-        self._entry.insert(**row, **values).execute()
-
-    def _update(self, job: Job, **values: object) -> None:
-        self._entry.update(**values).where(self._is(job)).execute()
+    def _rows(self, state: State) -> list[tuple[QueueJob, int]]:
+        query = "SELECT instance, model, results FROM image WHERE state = ? AND instance IS NOT NULL"
+        rows = self._database.execute(query, (state,))
+        return [(QueueJob(instance=instance, model=model), results) for instance, model, results in rows]
 
     def _hand_over(self) -> None:
-        """Take over what waits for a model that was here before."""
-        with self._database.connection_context():
-            waiting = list(self._in_state(State.RECEIVED).where(self._entry.model != self.model))
-        for job in map(_to_job, waiting):
-            self.add(job.instance, self.read(job))
-            with self._database.connection_context():
-                self._entry.delete().where(self._is(job)).execute()
+        """Take over images that wait for the model of an earlier start."""
+        for job, _ in self._rows(State.RECEIVED):
+            if job.model != self.model:
+                self.add(job.instance, self.read(job))
+                with self._transaction() as database:
+                    database.execute("DELETE FROM image WHERE key = ?", (job.key,))
 
-    def _tidy(self) -> None:
-        """Remove files that a stop left behind: nobody was told that they are here, or nobody needs them any more."""
-        with self._database.connection_context():
-            needed = {self._source(_to_job(found)) for found in self._in_state(State.RECEIVED)}
-            for found in self._in_state(State.SCORED):
-                needed.update(self._result_files(_to_job(found), found.results))
+    def _remove_stray_files(self) -> None:
+        """Remove files of steps that an earlier process did not complete."""
+        needed = {self._source(job) for job, _ in self._rows(State.RECEIVED)}
+        for job, results in self._rows(State.SCORED):
+            needed.update(self._result_files(job, results))
         for path in (*self._received.iterdir(), *self._results.iterdir()):
             if path not in needed:
                 path.unlink()
 
 
-def pause_after(failures: int) -> float:
-    """Return how many seconds to wait after so many failures in a row: 1, 2, 4 ... LONGEST_PAUSE_S."""
-    return min(LONGEST_PAUSE_S, 2.0 ** min(failures - 1, 30))  # days of failures would be too much for a float
+def retry_delay(failures: int) -> float:
+    """Return the pause in seconds after a number of failures in a row: 1, 2, 4 ... MAX_RETRY_DELAY_S."""
+    return min(MAX_RETRY_DELAY_S, 2.0 ** min(failures - 1, 30))  # months of failures would overflow a float
 
 
-def _to_job(found: Any) -> Job:  # noqa: ANN401 - peewee has no types
-    return Job(instance=str(found.instance), model=str(found.model), tries=int(found.tries))
+def _key(instance: str, model: str) -> bytes:
+    return hashlib.sha256(f"{model} {instance}".encode()).digest()[:KEY_BYTES]
 
 
-def _entry_model(database: Any) -> Any:  # noqa: ANN401 - peewee has no types
-    """Return the table of a database. A class of its own for each: peewee binds a class to one database."""
-
-    class Entry(peewee.Model):
-        instance = peewee.CharField()
-        model = peewee.CharField()
-        state = peewee.CharField(index=True)
-        reason = peewee.CharField(default="")
-        received = peewee.FloatField()
-        scored = peewee.FloatField(default=0)
-        results = peewee.IntegerField(default=0)
-        tries = peewee.IntegerField(default=0)
-        refusals = peewee.IntegerField(default=0)
-        next_try = peewee.FloatField(default=0)
-
-        class Meta:
-            primary_key = peewee.CompositeKey("instance", "model")
-
-    Entry.bind(database)
-    return Entry
+def _in_progress(state: State, now: float, limit: int) -> tuple[str, tuple[Any, ...]]:
+    """Query and parameters for instance, model and attempts of images in progress, answered from the index in order."""
+    query = (
+        "SELECT instance, model, attempts FROM image WHERE state = ? AND next_try <= ? AND instance IS NOT NULL "
+        "ORDER BY next_try, received LIMIT ?"
+    )
+    return query, (state, now, limit)
 
 
-def _lock(folder: Path) -> IO[bytes]:
-    """Keep other processes out; the lock goes with the process, however it ends."""
-    file = (folder / "lock").open("wb")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise QueueError(f"Expected a queue that no other process uses. Received {folder}, which one does.") from error
-    return file
-
-
-def _write_synced(path: Path, content: bytes | Dataset) -> Path:
-    try:
-        with path.open("wb") as file:
-            if isinstance(content, Dataset):
-                content.save_as(file, enforce_file_format=True)
-            else:
-                file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        path.unlink(missing_ok=True)  # on a full disk every byte counts, and these are of a patient
-        raise
-    return path
-
-
-def _rename_synced(source: Path, target: Path) -> None:
-    source.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def _open(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=BUSY_S, check_same_thread=False)
+    for pragma in ("journal_mode = wal", "synchronous = full"):
+        database.execute(f"PRAGMA {pragma}")
+    database.executescript(_SCHEMA)
+    if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'entry'").fetchone():
+        database.create_function("image_key", 2, _key)
+        database.executescript(f"BEGIN; {_FROM_ENTRY} COMMIT;")
+    return database

@@ -1,4 +1,4 @@
-"""TLS for DICOM (PS3.15 annex B): version 1.2 or later, both sides with certificates where an authority is named."""
+"""TLS for DICOM (PS3.15 annex B): version 1.2 or later, with certificates on both sides if an authority is given."""
 
 import ssl
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from covidcxr.errors import CovidCxrError
 
 
 class TlsError(CovidCxrError):
-    """A key or certificate cannot be used."""
+    """A key or certificate is unusable."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Certificates:
-    """PEM files.
+    """PEM files for TLS.
 
     Attributes:
-        certificate: Our own, with the chain to its authority.
+        certificate: Certificate of this node, with the chain to its authority.
         key: Its private key.
-        authority: Of the certificates that peers must show; None accepts callers without any, and for our own calls
-            trusts the authorities of this machine.
+        authority: Authority that must have signed the certificates of peers. None accepts callers without a
+            certificate, and calls peers with a certificate of any authority that this machine trusts.
     """
 
     certificate: Path
@@ -28,10 +28,10 @@ class Certificates:
     authority: Path | None
 
     def server(self) -> ssl.SSLContext:
-        """Return how to receive.
+        """Return the TLS context for receiving.
 
         Raises:
-            TlsError: A file is missing or not what it should be.
+            TlsError: A file is missing or invalid.
         """
         context = _LateHandshake(ssl.PROTOCOL_TLS_SERVER)
         self._load(context)
@@ -40,13 +40,15 @@ class Certificates:
         return context
 
     def client(self) -> ssl.SSLContext:
-        """Return how to call; the peer's certificate must be valid and bear its host name.
+        """Return the TLS context for sending; the peer's certificate must be valid for its host name.
 
         Raises:
-            TlsError: A file is missing or not what it should be.
+            TlsError: A file is missing or invalid.
         """
-        context = ssl.create_default_context()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self._load(context)
+        if not self.authority:
+            context.load_default_certs()
         return context
 
     def _load(self, context: ssl.SSLContext) -> None:
@@ -61,9 +63,9 @@ class Certificates:
 
 
 class _LateHandshake(ssl.SSLContext):
-    """Shakes hands when the first byte is read, in the thread of the connection.
+    """Postpones the handshake to the first read, in the thread of the connection.
 
-    pynetdicom would do so in the only thread that accepts connections, where one silent caller keeps all others out.
+    pynetdicom would do it in the one thread that accepts connections, where a silent caller blocks all others.
     """
 
     def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:  # noqa: ANN401 - passed on

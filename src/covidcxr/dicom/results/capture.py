@@ -1,4 +1,4 @@
-"""The activation map in colour over its radiograph, as a Secondary Capture that says what it is not."""
+"""Secondary Capture of the activation map in colour over its radiograph, with the disclaimer burnt in."""
 
 import textwrap
 
@@ -18,27 +18,26 @@ from covidcxr.images.grey import Grey
 from covidcxr.prediction.heatmap import overlay
 from covidcxr.prediction.predictor import Prediction
 
-LETTERS = 60
-"""About so many letters stand in a line below the picture, whatever its width."""
+LINE_CHARACTERS = 60
+"""Approximate length of a line below the picture, whatever its width."""
+MIN_FONT_PIXELS = 8
 _LOSSY = ("LossyImageCompression", "LossyImageCompressionRatio", "LossyImageCompressionMethod")
-SMALLEST_FONT = 8
-"""Pixels."""
 
 
 def secondary_capture(ds: Dataset, prediction: Prediction, grey: Grey) -> Dataset:
     """Draw the activation map over the image, with the disclaimer burnt in below.
 
     Args:
-        ds: The image that was scored; it is not changed.
-        prediction: What the model says, with a map.
-        grey: The decoded image: uint8, shape (Rows, Columns).
+        ds: Image that was scored; it is not changed.
+        prediction: Prediction with an activation map.
+        grey: Decoded image: uint8, shape (Rows, Columns).
 
     Returns:
         A Secondary Capture image in the study of ``ds``, RGB, uncompressed.
 
     Raises:
         ValueError: The prediction has no map.
-        ImageError: The image does not say which instance of which study it is.
+        ImageError: The image lacks the UID of its study, its series or itself.
     """
     if prediction.activation_map is None:
         raise ValueError("Expected a prediction with an activation map. Received one without.")
@@ -50,11 +49,11 @@ def secondary_capture(ds: Dataset, prediction: Prediction, grey: Grey) -> Datase
         photometric_interpretation=PhotometricInterpretationValues.RGB,
         bits_allocated=8,
         coordinate_system=CoordinateSystemNames.PATIENT,
-        patient_orientation=("L", "F"),  # highdicom wants one; the image's own follows below
+        patient_orientation=("L", "F"),  # required by highdicom; the image's own follows below
         transfer_syntax_uid=ExplicitVRLittleEndian,
         **common(header, prediction, "capture", "covidcxr: activation map"),
     )
-    capture.BodyPartExamined = "CHEST"  # not a paired structure, so that Laterality stays away (PS3.3 C.7.3.1)
+    capture.BodyPartExamined = "CHEST"  # no paired structure, so Laterality is not needed (PS3.3 C.7.3.1)
     capture.PatientOrientation = ds.get("PatientOrientation") or []
     capture.ImageType = ["DERIVED", "SECONDARY"]
     capture.DerivationDescription = "Class activation map in colour over the radiograph"
@@ -74,8 +73,8 @@ def _reference(header: Dataset) -> Dataset:
 
 
 def _with_caption(picture: Image.Image, text: str) -> Image.Image:
-    """Put a black band with white text below the picture, which keeps all of its pixels."""
-    size = max(SMALLEST_FONT, round(1.6 * picture.width / LETTERS))
+    """Add a black band with white text below the picture."""
+    size = max(MIN_FONT_PIXELS, round(1.6 * picture.width / LINE_CHARACTERS))
     font = ImageFont.load_default(size)
     lines = textwrap.wrap(text, max(10, int(picture.width / font.getlength(text) * len(text) * 0.95)))
     whole = Image.new("RGB", (picture.width, picture.height + round(1.4 * size * len(lines)) + size // 2))

@@ -1,4 +1,4 @@
-"""The coded concepts of all results, each with its source; what no standard scheme has is in the scheme of covidcxr."""
+"""Coded concepts of all results; concepts that no standard scheme has are in a private one."""
 
 from typing import Final
 
@@ -11,7 +11,7 @@ from covidcxr.prediction.flags import FlagCode
 from covidcxr.prediction.verdict import Verdict
 
 SCHEME: Final = "99COVIDCXR"
-"""Designator of a private scheme: it starts with 99 (PS3.16 section 8)."""
+"""Designator of the private scheme; starts with 99 (PS3.16 section 8)."""
 
 FINDINGS: Final = {
     Label.NORMAL: Code("17621005", "SCT", "Normal"),
@@ -27,7 +27,7 @@ CHEST: Final = Code("51185008", "SCT", "Chest")
 """PS3.16 CID 4009."""
 COMMENT: Final = Code("121106", "DCM", "Comment")
 QUALITATIVE: Final = Code("C0034375", "UMLS", "Qualitative Evaluations")
-"""The container of TID 1500 for what is no number."""
+"""Container of TID 1500 for everything but numbers."""
 SOURCE_IMAGE: Final = Code("121322", "DCM", "Source image for image processing operation")
 """PS3.16 CID 7202."""
 MOST_PROBABLE: Final = Code("most_probable", SCHEME, "Most probable class")
@@ -43,11 +43,11 @@ AUDIT_VERDICTS: Final = {
 }
 FLAG: Final = Code("flag", SCHEME, "To know before using the probabilities")
 FLAGS: Final = {code: Code(code.value, SCHEME, code.value.replace("_", " ").capitalize()) for code in FlagCode}
-"""Short meanings: CodeMeaning holds 64 characters, the text of a flag more."""
+"""Short meanings, since CodeMeaning holds at most 64 characters; the text of a flag is longer."""
 
 
 def scheme() -> CodingSchemeIdentificationItem:
-    """Return what tells readers whose the private scheme is (PS3.3 C.12.1.1.7)."""
+    """Return the item that identifies the private scheme (PS3.3 C.12.1.1.7)."""
     return CodingSchemeIdentificationItem(
         designator=SCHEME, name="covidcxr", version=__version__, responsible_organization="covidcxr"
     )

@@ -1,4 +1,4 @@
-"""What all results share: who makes them, their series, and their common attributes."""
+"""Attributes that all results share."""
 
 from typing import Any
 
@@ -9,17 +9,17 @@ from covidcxr.dicom.results.header import result_uid
 from covidcxr.prediction.predictor import Prediction
 
 MANUFACTURER = "covidcxr"
-"""Manufacturer of every result; how the node knows its own results."""
+"""Manufacturer of every result, by which the node recognises its own results."""
 SERIES_NUMBERS = {"report": 9001, "capture": 9002, "presentation": 9003}
 
 
 def common(header: Dataset, prediction: Prediction, kind: str, description: str) -> dict[str, Any]:
-    """Return the arguments of highdicom that all results share.
+    """Return the highdicom arguments that all results share.
 
     Args:
-        header: By covidcxr.dicom.results.header.source_header.
-        prediction: What the model says.
-        kind: A key of SERIES_NUMBERS.
+        header: Header made by ``source_header``.
+        prediction: Prediction for the image.
+        kind: Key of SERIES_NUMBERS.
         description: SeriesDescription.
     """
     name, _, version = prediction.model.partition("@")

@@ -1,4 +1,4 @@
-"""What results take over from the header of their image: patient, study and how its grey values are shown."""
+"""Header of an image as its results need it: patient, study, grey scale; and the UIDs of results."""
 
 import uuid
 from typing import Any, Final
@@ -14,7 +14,7 @@ PATIENT_AND_STUDY = (
     *("PatientName", "PatientID", "PatientBirthDate", "PatientSex"),
     *("StudyDate", "StudyTime", "AccessionNumber", "ReferringPhysicianName", "StudyID"),
 )
-"""Attributes of type 2: a result has them, if empty, also where its image lacks them."""
+"""Attributes of type 2: present in every result, empty if the image lacks them."""
 OPTIONAL = ("IssuerOfPatientID", "StudyDescription", "PatientAge", "PatientSize", "PatientWeight")
 IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
 GREY_SCALE = (
@@ -26,16 +26,16 @@ SEXES = ("M", "F", "O", "")
 
 
 def source_header(ds: Dataset) -> Dataset:
-    """Copy what results need; values that break the standard, which images of the real world hold, are left empty.
+    """Copy the attributes that results need; values that violate the standard become empty.
 
     Args:
-        ds: The image; it is not changed.
+        ds: Image; it is not changed.
 
     Returns:
-        A data set of its own, without pixels.
+        New data set without pixels.
 
     Raises:
-        ImageError: The image does not say which instance of which study it is.
+        ImageError: The image lacks the UID of its study, its series or itself.
     """
     if missing := [keyword for keyword in IDENTITY if not ds.get(keyword)]:
         raise ImageError(f"a DICOM object without {', '.join(missing)}")
@@ -47,7 +47,7 @@ def source_header(ds: Dataset) -> Dataset:
     for keyword in PATIENT_AND_STUDY:
         setattr(header, keyword, ds.get(keyword, "") if _is_valid(ds, keyword) else "")
     if "RescaleSlope" in header:
-        header.RescaleType = header.get("RescaleType") or "US"  # type 1C with a slope, PS3.3 C.11.1; unspecified
+        header.RescaleType = header.get("RescaleType") or "US"  # type 1C with a slope (PS3.3 C.11.1); US: unspecified
     _copy_window(ds, header)
     return header
 
@@ -65,7 +65,7 @@ def _is_valid(ds: Dataset, keyword: str) -> bool:
 
 
 def _copy_window(ds: Dataset, header: Dataset) -> None:
-    """Take the first window, which covidcxr.images.dicom shows, if it is one (PS3.3 C.11.2.1.2)."""
+    """Copy the first window, which ``images.dicom`` applies, if it is valid (PS3.3 C.11.2.1.2)."""
     try:
         centre, width = (float(_first(ds.get(keyword))) for keyword in ("WindowCenter", "WindowWidth"))
     except (TypeError, ValueError):
@@ -81,16 +81,16 @@ def _first(value: Any) -> Any:  # noqa: ANN401 - a value of any attribute
 
 
 _NAMESPACE: Final = uuid.UUID("6f0c39a4-2b0e-4a6e-9d5d-0a4c0f6b7f52")
-"""Random, drawn once for covidcxr (RFC 9562 section 5.5). Another one would give every result another UID."""
+"""Random, drawn once for covidcxr (RFC 9562 section 5.5). A change would change the UID of every result."""
 
 
 def result_uid(source: str, model: str, kind: str) -> str:
-    """Return the UID of one thing made from one image by one model (UUID-derived, PS3.5 B.2).
+    """Return the UID of one result of one image and model (UUID-derived, PS3.5 B.2).
 
     Args:
         source: SOPInstanceUID of the image.
         model: Name and hash of the model file.
-        kind: What is made, such as ``report`` or ``report series``.
+        kind: Kind of result, such as ``report`` or ``report series``.
     """
     return _uid("result", source, model, __version__, kind)
 

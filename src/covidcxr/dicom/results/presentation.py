@@ -1,4 +1,4 @@
-"""The outline of the activation map as a presentation state: a viewer draws it over the untouched radiograph."""
+"""Presentation state with the outline of the activation map, drawn by viewers over the unchanged radiograph."""
 
 from typing import Any
 
@@ -24,29 +24,29 @@ from covidcxr.dicom.results.header import source_header
 from covidcxr.prediction.predictor import ActivationMap, Prediction
 
 LEVELS = (0.4, 0.7)
-"""Shares of the map's maximum that are outlined."""
+"""Outlined levels, as shares of the map's maximum."""
 TEXT_BOX = (0.0, 0.95, 1.0, 1.0)
 """Left, top, right, bottom of the disclaimer as shares of the displayed area."""
 
 
 def presentation_state(ds: Dataset, prediction: Prediction) -> Dataset:
-    """Outline where the evidence lies, with the disclaimer.
+    """Outline the evidence of the model, with the disclaimer.
 
     Args:
-        ds: The image that was scored, MONOCHROME1 or MONOCHROME2; it is not changed.
-        prediction: What the model says, with a map.
+        ds: Image that was scored, MONOCHROME1 or MONOCHROME2; it is not changed.
+        prediction: Prediction with an activation map.
 
     Returns:
         A Grayscale Softcopy Presentation State in the study of ``ds``.
 
     Raises:
         ValueError: The prediction has no map.
-        ImageError: The image does not say which instance of which study it is.
+        ImageError: The image lacks the UID of its study, its series or itself.
     """
     if prediction.activation_map is None:
         raise ValueError("Expected a prediction with an activation map. Received one without.")
     header = source_header(ds)
-    layer = GraphicLayer(layer_name="COVIDCXR", order=1, description="Where the evidence of the model lies")
+    layer = GraphicLayer(layer_name="COVIDCXR", order=1, description="Evidence of the model")
     annotation = GraphicAnnotation(
         referenced_images=[header],
         graphic_layer=layer,
@@ -66,20 +66,20 @@ def presentation_state(ds: Dataset, prediction: Prediction) -> Dataset:
         presentation_lut_transformation=PresentationLUTTransformation(PresentationLUTShapeValues(shape)),
         **common(header, prediction, "presentation", "covidcxr: outline of the activation map"),
     )
-    state.BodyPartExamined = "CHEST"  # not a paired structure, so that Laterality stays away (PS3.3 C.7.3.1)
+    state.BodyPartExamined = "CHEST"  # no paired structure, so Laterality is not needed (PS3.3 C.7.3.1)
     return state
 
 
 def outlines(activation_map: ActivationMap, columns: int, rows: int) -> list[NDArray[np.float64]]:
-    """Return closed lines around the places where the map is above each of LEVELS.
+    """Return closed lines around the regions where the map exceeds each of LEVELS.
 
     Args:
-        activation_map: What the predictor said.
+        activation_map: Map of a prediction.
         columns: Width of the image in pixels.
-        rows: Its height.
+        rows: Height of the image in pixels.
 
     Returns:
-        float64, shape (points, 2) each: column and row in pixels from the image's top left corner (PS3.3 C.10.5).
+        Lines, float64, shape (points, 2): column and row in pixels from the top left corner (PS3.3 C.10.5).
     """
     left, top, right, bottom = activation_map.box
     height, width = activation_map.values.shape
@@ -91,7 +91,7 @@ def outlines(activation_map: ActivationMap, columns: int, rows: int) -> list[NDA
 
 
 def _places(low: float, high: float, cells: int) -> NDArray[np.float64]:
-    """Where the centres of the cells and the two edges lie, as shares of the image."""
+    """Positions of the centres of the cells and of both edges, as shares of the image."""
     centres = low + (np.arange(cells) + 0.5) / cells * (high - low)
     return np.array([low, *centres, high])
 

@@ -1,4 +1,4 @@
-"""A prediction as standard objects in the study of its image: a report, a picture of the map, a presentation state."""
+"""Prediction as a structured report, and all results of an image together."""
 
 from highdicom.sr import (
     AlgorithmIdentification,
@@ -22,6 +22,7 @@ from pydicom.sequence import Sequence
 from pydicom.sr.codedict import codes
 
 from covidcxr import DISCLAIMER, __version__
+from covidcxr.dicom.results.capture import secondary_capture
 from covidcxr.dicom.results.codes import (
     AUDIT,
     AUDIT_VERDICTS,
@@ -42,26 +43,24 @@ from covidcxr.dicom.results.codes import (
 )
 from covidcxr.dicom.results.common import MANUFACTURER, common
 from covidcxr.dicom.results.header import model_uid, result_uid, source_header
+from covidcxr.dicom.results.presentation import presentation_state
 from covidcxr.images.grey import Grey
 from covidcxr.prediction.predictor import Prediction
 
 
 def results(ds: Dataset, prediction: Prediction, grey: Grey) -> list[Dataset]:
-    """Make everything that there is to send about one image.
+    """Make all results of one image.
 
     Args:
-        ds: The image that was scored, as received; it is not changed.
-        prediction: What the model says.
-        grey: The decoded image: uint8, shape (Rows, Columns).
+        ds: Image that was scored, as received; it is not changed.
+        prediction: Prediction for the image.
+        grey: Decoded image: uint8, shape (Rows, Columns).
 
     Returns:
-        The report; where there is a map also the picture of it and, for a grey image, the presentation state.
+        The report; if there is an activation map, also its picture and, for a grey image, the presentation state.
     """
     made = [structured_report(ds, prediction)]
     if prediction.activation_map:
-        from covidcxr.dicom.results.capture import secondary_capture
-        from covidcxr.dicom.results.presentation import presentation_state
-
         made.append(secondary_capture(ds, prediction, grey))
         if ds.SamplesPerPixel == 1 and str(ds.PhotometricInterpretation).startswith("MONOCHROME"):
             made.append(presentation_state(ds, prediction))
@@ -69,21 +68,21 @@ def results(ds: Dataset, prediction: Prediction, grey: Grey) -> list[Dataset]:
 
 
 def structured_report(ds: Dataset, prediction: Prediction) -> Dataset:
-    """Say what the model says as a Comprehensive SR by TID 1500 "Measurement Report" (PS3.16).
+    """Write a prediction as a Comprehensive SR by TID 1500 "Measurement Report" (PS3.16).
 
-    One measurement group for each class holds its probability in percent; the container of qualitative evaluations
-    holds the most probable class or why there is no answer, what remains possible, the interval of the probability of
+    A measurement group for each class holds its probability in percent. The container of qualitative evaluations holds
+    the most probable class or the reason why there is no answer, the prediction set, the interval of the probability of
     COVID-19, the flags, the verdict of the audit and the disclaimer.
 
     Args:
-        ds: The image that was scored, with or without its pixels; it is not changed.
-        prediction: What the model says about it.
+        ds: Image that was scored, with or without pixels; it is not changed.
+        prediction: Prediction for the image.
 
     Returns:
-        A report in the study of the image, with a new SeriesInstanceUID and SOPInstanceUID, complete and unverified.
+        Report in the study of the image, in a series of its own, complete and unverified.
 
     Raises:
-        ImageError: The image does not say which instance of which study it is.
+        ImageError: The image lacks the UID of its study, its series or itself.
     """
     header = source_header(ds)
     content = MeasurementReport(
@@ -117,7 +116,7 @@ def _observer(model: str) -> ObserverContext:
 
 
 def _measurements(header: Dataset, prediction: Prediction) -> list[MeasurementsAndQualitativeEvaluations]:
-    """One group (TID 1501) a class."""
+    """Return one measurement group (TID 1501) for each class."""
     name, _, version = prediction.model.partition("@")
     algorithm = AlgorithmIdentification(name=name, version=f"{version} (covidcxr {__version__})")
     image = SourceImageForMeasurementGroup(str(header.SOPClassUID), str(header.SOPInstanceUID))
@@ -137,7 +136,7 @@ def _measurements(header: Dataset, prediction: Prediction) -> list[MeasurementsA
 
 
 def _evaluations(prediction: Prediction) -> ContainerContentItem:
-    """Everything that is no number; highdicom's own class for it takes no text."""
+    """Return everything but numbers; highdicom's own class for it accepts no text."""
     container = ContainerContentItem(QUALITATIVE, relationship_type=RelationshipTypeValues.CONTAINS)
     contains = RelationshipTypeValues.CONTAINS
     items: list[Dataset] = []
