@@ -1,8 +1,8 @@
-"""``covidcxr dicom node`` under kills, fuzzed messages and beside Orthanc: ``make bench-dicom``.
+"""Benchmark of ``covidcxr dicom node``: killed under load, fuzzed, and with Orthanc. Run by ``make bench-dicom``.
 
-Runs what the tests in tests/dicom run, but large, with the shipped model and radiographs of full size; whatever the
-node loses, doubles or breaks ends the run. Writes benchmarks/dicom.json and the table in docs/dicom.md. Needs Debian's
-dcmtk, orthanc and orthanc-dicomweb. The senders, the node and the archive share the cores.
+Runs the scenarios of tests/dicom at a larger scale, with the shipped model and full-size radiographs, and fails if the
+node loses, duplicates or breaks anything. Writes benchmarks/dicom.json and the table in docs/dicom.md. Needs Debian's
+dcmtk, orthanc and orthanc-dicomweb. Senders, node and archive share the cores.
 """
 
 import json
@@ -33,7 +33,7 @@ MODEL = Path(str(files("covidcxr") / "assets" / "covidcxr.onnx"))
 GREY = radiograph(np.random.default_rng(0), size=(SIDE, SIDE))
 IMAGES, ASSOCIATIONS = 200, 8
 MESSAGES = 20_000
-"""Half of them data sets, half PDUs."""
+"""Half data sets, half PDUs."""
 ARRIVALS = 50
 
 
@@ -43,12 +43,12 @@ def killed(folder: Path) -> dict[str, Any]:
 
 
 def mutated(folder: Path) -> dict[str, Any]:
-    """Send the node what is no DICOM."""
+    """Send mutated messages to the node."""
     return fuzzed(folder, MODEL, messages=MESSAGES, grey=GREY)
 
 
 def arrivals(folder: Path) -> dict[str, Any]:
-    """Send images to Orthanc, one after the other; time until their results stand there, and what the node takes."""
+    """Send images to Orthanc one after the other; measure the time to results and the CPU time of the node."""
     paths = [save(chest(number, grey=GREY), folder / f"{number}.dcm") for number in range(ARRIVALS)]
     with orthanc_and_node(folder, MODEL) as (server, process):
         node = psutil.Process(process.pid)

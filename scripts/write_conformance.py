@@ -1,6 +1,6 @@
-"""Write the tables of docs/conformance.md anew from the code. A test fails while they are not current.
+"""Write the tables of docs/conformance.md from the code; a test fails while they are out of date.
 
-A block between ``<!-- conformance: NAME -->`` and ``<!-- end -->`` is replaced by the table of that name.
+Each block between ``<!-- conformance: NAME -->`` and ``<!-- end -->`` is replaced by the table of that name.
 """
 
 import re
@@ -17,13 +17,20 @@ from covidcxr.dicom.node.eligibility import (
     CHEST_WORDS,
     FRONTAL,
     MODALITIES,
-    NO_CHEST,
+    NOT_A_CHEST,
     SOP_CLASSES,
-    Reason,
+    SkipReason,
 )
 from covidcxr.dicom.node.peer import RESULT_CLASSES, RESULT_SYNTAXES, TIMEOUT_S
-from covidcxr.dicom.node.queue import LONGEST_PAUSE_S
-from covidcxr.dicom.node.server import LARGEST_PDU, NETWORK_TIMEOUT_S, SILENCE_S, STATUSES, TRANSFER_SYNTAXES, Limits
+from covidcxr.dicom.node.queue import MAX_RETRY_DELAY_S
+from covidcxr.dicom.node.server import (
+    ACSE_TIMEOUT_S,
+    MAX_PDU_BYTES,
+    NETWORK_TIMEOUT_S,
+    STATUSES,
+    TRANSFER_SYNTAXES,
+    NodeSettings,
+)
 from covidcxr.dicom.results import codes
 from covidcxr.dicom.results.header import IDENTITY, OPTIONAL, PATIENT_AND_STUDY
 from covidcxr.dicom.results.report import results
@@ -43,18 +50,18 @@ def table(header: list[str], rows: list[list[str]]) -> str:
 
 
 def received() -> str:
-    """SOP classes that the node receives."""
+    """Return the table of SOP classes that the node receives."""
     rows = [["Verification", "1.2.840.10008.1.1", "SCP"]]
     return table(["SOP class", "UID", "role"], rows + [[uid.name, str(uid), "SCP"] for uid in SOP_CLASSES])
 
 
 def sent() -> str:
-    """SOP classes that results are of."""
+    """Return the table of SOP classes of results."""
     return table(["SOP class", "UID", "role"], [[uid.name, str(uid), "SCU"] for uid in RESULT_CLASSES])
 
 
 def syntaxes() -> str:
-    """Transfer syntaxes, by role."""
+    """Return the table of transfer syntaxes by role."""
     every = dict.fromkeys([*TRANSFER_SYNTAXES, *RESULT_SYNTAXES])
     rows = [
         [uid.name, str(uid), "yes" if uid in TRANSFER_SYNTAXES else "", "yes" if uid in RESULT_SYNTAXES else ""]
@@ -64,30 +71,31 @@ def syntaxes() -> str:
 
 
 def statuses() -> str:
-    """What the node answers to C-STORE."""
+    """Return the table of answers to C-STORE."""
     return table(["status", "when"], [[f"{status:04X}", text] for status, text in STATUSES.items()])
 
 
 def selection() -> str:
-    """Which images are scored."""
+    """Return the table of conditions for scoring."""
     rows = [
-        ["Manufacturer", "not covidcxr", Reason.OWN_RESULT],
-        ["Modality", ", ".join(sorted(MODALITIES)), Reason.MODALITY],
+        ["SOPClassUID", "one of section 1", SkipReason.SOP_CLASS],
+        ["Manufacturer", "not covidcxr", SkipReason.OWN_RESULT],
+        ["Modality", ", ".join(sorted(MODALITIES)), SkipReason.MODALITY],
         [
             "Modality of a Secondary Capture",
             ", ".join(sorted(CAPTURED_MODALITIES - {""})) + ", or empty",
-            Reason.MODALITY,
+            SkipReason.MODALITY,
         ],
-        ["BodyPartExamined", f"holds {', '.join(CHEST_WORDS)}, or empty", Reason.BODY_PART],
-        ["ViewPosition", f"{', '.join(sorted(FRONTAL))}, or empty", Reason.VIEW],
-        ["NumberOfFrames", "1, or empty", Reason.FRAMES],
-        ["the pixels", f"none of the flags {', '.join(sorted(NO_CHEST))}", Reason.GATE],
+        ["BodyPartExamined", f"contains {' or '.join(CHEST_WORDS)}, or empty", SkipReason.BODY_PART],
+        ["ViewPosition", f"{', '.join(sorted(FRONTAL))}, or empty", SkipReason.VIEW],
+        ["NumberOfFrames", "1, or empty", SkipReason.FRAMES],
+        ["the pixels", f"none of the flags {', '.join(sorted(NOT_A_CHEST))}", SkipReason.GATE],
     ]
-    return table(["attribute", "to be scored", "else left alone, log says"], rows)
+    return table(["attribute", "condition for scoring", "otherwise skipped; reason in the log"], rows)
 
 
 def attributes() -> str:
-    """Attributes of all results, from results of a drawing."""
+    """Return the table of attributes, taken from the results of a drawn image."""
     made = results(_image(), _prediction(), GREY.astype(np.uint8))
     rows = []
     tags = sorted({element.tag for result in made for element in result})
@@ -100,7 +108,7 @@ def attributes() -> str:
 
 
 def concepts() -> str:
-    """Coded concepts of the report."""
+    """Return the table of coded concepts."""
     found: list[Code] = []
     for value in vars(codes).values():
         found += [value] if isinstance(value, Code) else list(value.values()) if isinstance(value, dict) else []
@@ -109,25 +117,25 @@ def concepts() -> str:
 
 
 def limits() -> str:
-    """Configuration and fixed limits."""
-    given = Limits()
+    """Return the table of configurable and fixed limits."""
+    given = NodeSettings()
     rows = [
-        ["associations at a time", str(given.associations), "`--associations`"],
-        ["bytes of one message", str(given.message_bytes), "`--max-megabytes`"],
-        ["images a second", str(given.images_per_second or "no limit"), "`--rate`"],
+        ["open associations", str(given.associations), "`--associations`"],
+        ["size of a message, bytes", str(given.message_bytes), "`--max-megabytes`"],
+        ["images per second", str(given.images_per_second or "no limit"), "`--rate`"],
         ["images waiting to be scored", str(given.backlog), "`--backlog`"],
-        ["largest PDU, bytes", str(LARGEST_PDU), "fixed"],
-        ["silence before an association is asked for, s", f"{SILENCE_S:.0f}", "fixed"],
+        ["size of a PDU, bytes", str(MAX_PDU_BYTES), "fixed"],
+        ["ACSE (ARTIM) timeout, s", f"{ACSE_TIMEOUT_S:.0f}", "fixed"],
         ["network and DIMSE timeout, s", f"{NETWORK_TIMEOUT_S:.0f}", "fixed"],
-        ["answer of the peer, s", f"{TIMEOUT_S:.0f}", "fixed"],
-        ["longest pause between tries to deliver, s", f"{LONGEST_PAUSE_S:.0f}", "fixed"],
+        ["timeout for answers of the peer, s", f"{TIMEOUT_S:.0f}", "fixed"],
+        ["longest delay between delivery attempts, s", f"{MAX_RETRY_DELAY_S:.0f}", "fixed"],
         ["asynchronous operations", "1", "fixed"],
     ]
     return table(["limit", "default", "set by"], rows)
 
 
 def profiles() -> str:
-    """Profiles of de-identification."""
+    """Return the table of de-identification profiles."""
     return table(["code", "profile or option"], [[f"{code.value} DCM", code.meaning] for code in METHODS])
 
 
@@ -145,7 +153,7 @@ TABLES = {
 
 
 def filled(text: str) -> str:
-    """Return a page with every block written anew."""
+    """Return a page with every block replaced by its current table."""
     return BLOCK.sub(lambda found: found[1] + TABLES[found["name"]]() + found[3], text)
 
 

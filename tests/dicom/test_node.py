@@ -318,7 +318,7 @@ def test_what_cannot_be_written_is_not_acknowledged(tmp_path, monkeypatch, caplo
         raise OSError(f"no space left for {NAME}")
 
     with Queue(tmp_path, "brightness@0") as queue:
-        monkeypatch.setattr("covidcxr.dicom.node.queue.os.fsync", full)
+        monkeypatch.setattr("covidcxr._files.os.fsync", full)
         assert answers_of(queue, chest()) == [NO_RESOURCES]
         assert not queue.knows(chest().SOPInstanceUID)
         assert waiting(tmp_path) == 0

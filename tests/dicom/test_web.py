@@ -149,7 +149,7 @@ def test_a_server_that_asks_for_a_token_which_is_renewed(model_file, tmp_path):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        (["--user", "a"], f"Expected the password of --user in {PASSWORD}"),
+        (["--user", "a"], f"environment variable {PASSWORD}"),
         (["--user", "a", "--token-file", __file__], "Expected --user or --token-file"),
         (["--dicomweb", "https://a:geheim@pacs.example"], "Expected a URL without a login"),
     ],

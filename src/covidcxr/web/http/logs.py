@@ -4,8 +4,9 @@ import json
 import logging
 import sys
 import time
-import warnings
 from enum import StrEnum
+
+from covidcxr._logs import silence_libraries as silence_decoders
 
 LOGGER = logging.getLogger("covidcxr.requests")
 """Of the line for each request."""
@@ -39,13 +40,6 @@ def configure(log_format: LogFormat | None) -> None:
     gunicorn.handlers = [handler]
     failures = logging.getLogger("covidcxr.web.app")  # Flask's, which it names after the module
     failures.handlers, failures.propagate = [handler], False
-
-
-def silence_decoders() -> None:
-    """Keep the warnings of image decoders out of the log: they quote the file, a patient's name for example."""
-    warnings.simplefilter("ignore")
-    for name in ("pydicom", "PIL"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _forget_client(record: logging.LogRecord) -> bool:
