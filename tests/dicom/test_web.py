@@ -118,7 +118,7 @@ def test_a_server_that_asks_for_a_password(model_file, tmp_path):
             options = ["--user", "rené"] if login else []
             done = command(server, folder, model_file, "--patient-id", PATIENT_ID, *options, **login)
             assert done.returncode == 1
-            assert done.stderr.endswith("Received: the DICOMweb server: status 401.\n")
+            assert done.stderr.endswith("answered with status 401.\n")
             assert PATIENT_ID not in done.stderr
         done = command(server, folder, model_file, "--user", "rené", password="geheim:ü")
         assert "delivered: 1" in done.stdout

@@ -83,7 +83,7 @@ def find(client: DICOMwebClient, search: Search) -> list[ImageAddress]:
                     if all(map(is_uid, uids)):
                         found.add(ImageAddress(*uids))
     except requests.HTTPError as error:  # its message quotes the URL, which may hold a PatientID
-        raise PeerError(f"the DICOMweb server: status {error.response.status_code}") from None
+        raise PeerError(f"the DICOMweb server answered with status {error.response.status_code}") from None
     return sorted(found)
 
 
@@ -121,7 +121,7 @@ def _as_peer_errors() -> Iterator[None]:
     except requests.HTTPError:
         raise
     except (OSError, KeyError, IndexError, ValueError) as error:  # requests' own errors are OSErrors
-        raise PeerError(f"the DICOMweb server: {type(error).__name__}") from error
+        raise PeerError(f"no usable answer from the DICOMweb server: {type(error).__name__}") from error
 
 
 def pull(
@@ -158,7 +158,7 @@ def _retrieve(client: DICOMwebClient, address: ImageAddress, queue: Queue) -> No
     except requests.HTTPError as error:
         logger.warning("not retrieved: %s: status %d", address.instance, error.response.status_code)
     except OSError as error:  # requests' own errors are OSErrors
-        raise PeerError(f"the DICOMweb server: {type(error).__name__}") from error
+        raise PeerError(f"no usable answer from the DICOMweb server: {type(error).__name__}") from error
     except Exception as error:  # pydicom raises anything, and its messages may quote a name
         logger.warning("not retrieved: %s: %s", address.instance, type(error).__name__)
     else:

@@ -6,7 +6,7 @@ import sys
 import time
 from enum import StrEnum
 
-from covidcxr._logs import silence_libraries as silence_decoders
+from covidcxr._logs import silence_libraries
 
 LOGGER = logging.getLogger("covidcxr.requests")
 """Of the line for each request."""
@@ -29,7 +29,7 @@ def configure(log_format: LogFormat | None) -> None:
     Args:
         log_format: How lines look; None leaves out the line for each request.
     """
-    silence_decoders()
+    silence_libraries()
     gunicorn = logging.getLogger("gunicorn.error")
     gunicorn.addFilter(_forget_client)
     if log_format is None:
