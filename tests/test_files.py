@@ -42,6 +42,9 @@ def test_a_file_appears_when_it_is_whole(tmp_path, sync):
         assert target.read_text() == "old"
     assert target.read_text() == "new"
     assert names(tmp_path) == ["model.onnx"]
+    with whole(target, sync=sync, suffix="") as partial:
+        assert partial.suffix == ".part"
+        partial.touch()
 
 
 @pytest.mark.parametrize("keep", [True, False])

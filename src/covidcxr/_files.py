@@ -21,7 +21,7 @@ _STEM = 40  # characters of the target's name that its partial file keeps; file 
 
 
 @contextmanager
-def whole(path: Path, *, sync: bool = True, keep: bool = False) -> Iterator[Path]:
+def whole(path: Path, *, sync: bool = True, keep: bool = False, suffix: str | None = None) -> Iterator[Path]:
     """Give a path to write to; its content becomes the file ``path`` at once, when all of it is there.
 
     After an error, or a kill at any moment, ``path`` is as it was. Two writers of one path do not disturb each other:
@@ -33,15 +33,18 @@ def whole(path: Path, *, sync: bool = True, keep: bool = False) -> Iterator[Path
         sync: Whether the content reaches the disk before the name does. Costs milliseconds a file; leave it out for
             what can be computed again.
         keep: Whether an error leaves the partial file.
+        suffix: Suffix of the partial file; None for that of ``path``. Programs that read all files of a folder with
+            one suffix, hidden ones included, then pass over it.
 
     Yields:
-        Hidden path beside ``path`` with the same suffix, ending in ``.part`` before that.
+        Hidden path beside ``path``, with ``.part`` before its suffix.
     """
     if _is_written_in_place(path):
         yield path
         return
     real = Path(os.path.realpath(path))  # a link stays a link
-    partial = real.with_name(f".{path.stem[:_STEM]}.{uuid.uuid4().hex[:12]}.part{path.suffix}")
+    suffix = path.suffix if suffix is None else suffix
+    partial = real.with_name(f".{path.stem[:_STEM]}.{uuid.uuid4().hex[:12]}.part{suffix}")
     try:
         yield partial
         if sync:

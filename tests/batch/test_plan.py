@@ -58,5 +58,5 @@ def test_a_part_that_is_there_is_done(tmp_path, settings):
     plan = make_plan(str(tmp_path), settings, inputs(60))
     Path(tmp_path, "rows").mkdir()
     Path(part_of(str(tmp_path), 2)).touch()
-    Path(tmp_path, "rows", ".part-000001.12.part.parquet").touch()
+    Path(tmp_path, "rows", ".part-000001.12.part").touch()
     assert parts_done(str(tmp_path), plan) == [2]

@@ -10,7 +10,9 @@ import termios
 from pathlib import Path
 from xml.etree import ElementTree
 
+import duckdb
 import numpy as np
+import pandas
 import psutil
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +23,7 @@ from batch.conftest import many, rows
 from covidcxr import DISCLAIMER
 from covidcxr.batch.run import LOCK, BatchOptions, run
 from covidcxr.batch.sources import find
-from covidcxr.batch.storage import names_in, parquet, write
+from covidcxr.batch.storage import names_in, parquet, whole, write
 from covidcxr.cli import cli
 from covidcxr.errors import BatchError, LockedError
 from covidcxr.images.phantom import radiograph
@@ -76,7 +78,7 @@ def test_a_part_that_is_missing_is_made_again(batch, pictures, tmp_path):
     batch(table)
     before = [row["path"] for row in rows(tmp_path / "out")]
     (tmp_path / "out" / "rows" / "part-000001.parquet").unlink()
-    (tmp_path / "out" / "rows" / ".part-000001.1.part.parquet").write_text("half")
+    (tmp_path / "out" / "rows" / ".part-000001.1.part").write_text("half")
     assert batch(table)["run"]["images"] == 16
     assert [row["path"] for row in rows(tmp_path / "out")] == before == table.read_text().split()[1:]
     assert not list((tmp_path / "out").rglob(".part-*"))
@@ -279,3 +281,19 @@ def wait_for_parts(out: Path, process: subprocess.Popen, count: int) -> list[Pat
         return found if len(found) >= count else []
 
     return eventually(parts, process=process)
+
+
+def test_other_programs_read_the_folder_of_the_rows_as_one_table(batch, pictures, tmp_path):
+    """Pandas reads the folder, DuckDB the files in it; a part that is being written is in no one's way."""
+    table = many(pictures, tmp_path, 60)
+    batch(table)
+    folder = tmp_path / "out" / "rows"
+    with whole(str(folder / "part-000099.parquet")) as partial:
+        partial.write_text("half")
+        frame = pandas.read_parquet(folder)
+        columns = [*rows(tmp_path / "out")[0]]
+        counts = duckdb.sql(f"select label, count(*) from '{folder}/*.parquet' group by label").fetchall()
+    assert [*frame["path"]] == table.read_text().split()[1:]
+    assert [*frame.columns] == columns
+    assert frame["error"].notna().sum() == 20
+    assert {label or "none": count for label, count in counts} == dict(frame["label"].fillna("none").value_counts())

@@ -49,7 +49,7 @@ def test_two_writers_of_one_name_do_not_disturb_each_other(tmp_path):
 
 def test_what_killed_writers_left_is_removed(tmp_path):
     for killed in ("part-000001.parquet", "note"):
-        with suppress(KeyboardInterrupt), _files.whole(tmp_path / killed, keep=True) as path:
+        with suppress(KeyboardInterrupt), _files.whole(tmp_path / killed, keep=True, suffix="") as path:
             path.touch()
             raise KeyboardInterrupt
     kept = {"part-000000.parquet", ".theirs.parquet"}

@@ -128,7 +128,7 @@ def whole(name: str) -> Iterator[Path]:
         return
     target = Path(name)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _files.whole(target) as partial:
+    with _files.whole(target, suffix="") as partial:  # DuckDB reads hidden *.parquet files, too
         yield partial
 
 
@@ -141,7 +141,7 @@ def write(name: str, content: bytes) -> None:
 def remove_partial(folder: str) -> None:
     """Remove the files that killed writers left in a folder; its lock must be held."""
     if not is_remote(folder):
-        for path in [*Path(folder).glob(".*.part"), *Path(folder).glob(".*.part.*")]:  # names of _files.whole
+        for path in Path(folder).glob(".*.part"):
             path.unlink(missing_ok=True)
 
 
