@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 
-from conftest import with_metadata
 from covidcxr.images.phantom import radiograph
 from covidcxr.labels import LABELS
 from covidcxr.prediction.conformal import Conformal
 from covidcxr.prediction.fields import FIELDS, ColumnType, cell, columns, error_object, error_schema, prediction_schema
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.prediction.verdict import Audit, Finding, Verdict
+from support.small_models import with_metadata
 
 GREY = radiograph(np.random.default_rng(0), size=(128, 128))
 

@@ -3,8 +3,10 @@
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from covidcxr.errors import ImageError
@@ -111,18 +113,28 @@ def _decode_picture(data: bytes) -> Grey:
     check_size(*image.size)
     _check_single(image)
     if image.format == "WEBP":
-        _check_deep(image, "WebP")
-    tiles = image.tile  # type: ignore[attr-defined]
-    deep_colour = not image.mode.startswith("I") and any(";16" in str(tile.args) for tile in tiles)
+        _check_deep(image.width, image.height, "WebP")
     if image.info.get("progressive"):
         check_scans(data)
+    return picture_to_grey(image)
+
+
+def picture_to_grey(image: Image.Image) -> Grey:
+    """Convert a picture as Pillow opened it, in any mode; see decode_image.
+
+    Raises:
+        ImageError: Too small, too large, or of values that cannot be shown.
+    """
+    check_size(*image.size)
+    tiles = getattr(image, "tile", [])
+    deep_colour = not image.mode.startswith("I") and any(";16" in str(tile.args) for tile in tiles)
     white = image.format == "TIFF" and image.tag_v2.get(_TIFF_PHOTOMETRIC) == _MIN_IS_WHITE  # type: ignore[attr-defined]
     if ExifTags.Base.Orientation in image.getexif():
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
         return _grey_from_sixteen_bits(image, inverted=white)
     if image.mode.startswith(("I", "F")):
-        grey = _grey_from_deep(image)
+        grey = values_to_grey(np.asarray(image))
         return 255 - grey if white else grey
     if image.has_transparency_data:
         grey = _grey_over_black(image)
@@ -131,6 +143,23 @@ def _decode_picture(data: bytes) -> Grey:
     if deep_colour and grey.max() < 128:  # Pillow has taken the upper eight bits of each channel
         raise ImageError("16 bits a channel of which the upper ones are empty, which is read as a grey picture only")
     return grey
+
+
+def values_to_grey(values: NDArray[Any]) -> Grey:
+    """Show numbers of any type between DISPLAY_PERCENTILES of them.
+
+    Args:
+        values: Shape (height, width); larger is brighter.
+
+    Raises:
+        ImageError: Too many pixels, or values that are not finite.
+    """
+    _check_deep(values.shape[1], values.shape[0], "32 bits")
+    values = values.astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ImageError("pixel values that are not finite numbers")
+    low, high = np.percentile(values, DISPLAY_PERCENTILES)
+    return to_grey(values, float(low), float(high))
 
 
 def _check_single(image: Image.Image) -> None:
@@ -144,10 +173,9 @@ def _check_single(image: Image.Image) -> None:
     raise ImageError("more than one picture in the file")
 
 
-def _check_deep(image: Image.Image, kind: str) -> None:
-    if image.width * image.height > MAX_DEEP_PIXELS:
-        size = f"{image.width} x {image.height} pixels of {kind}"
-        raise ImageError(f"{size}, more than {MAX_DEEP_PIXELS} are not decoded")
+def _check_deep(width: int, height: int, kind: str) -> None:
+    if width * height > MAX_DEEP_PIXELS:
+        raise ImageError(f"{width} x {height} pixels of {kind}, more than {MAX_DEEP_PIXELS} are not decoded")
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
@@ -177,12 +205,3 @@ def _grey_over_black(image: Image.Image) -> Grey:
         black = Image.new("RGBA", strip.size, (0, 0, 0, 255))
         grey[rows] = np.asarray(Image.alpha_composite(black, strip.convert("RGBA")).convert("L"))
     return grey
-
-
-def _grey_from_deep(image: Image.Image) -> Grey:
-    _check_deep(image, "32 bits")
-    values = np.asarray(image, dtype=np.float32)
-    if not np.isfinite(values).all():
-        raise ImageError("pixel values that are not finite numbers")
-    low, high = np.percentile(values, DISPLAY_PERCENTILES)
-    return to_grey(values, float(low), float(high))

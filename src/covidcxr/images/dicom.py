@@ -32,12 +32,11 @@ from pydicom.uid import (
 
 from covidcxr.errors import ImageError
 from covidcxr.images.gdcm import decode_frame
-from covidcxr.images.grey import MAX_PIXELS, Grey, check_scans, check_size, percentiles_of, to_grey
+from covidcxr.images.grey import LUMA, MAX_PIXELS, Grey, check_scans, check_size, percentiles_of, to_grey
 
 Values = NDArray[np.float64]
 
 _COLOURS = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})  # all of them RGB once decoded
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
 _GDCM_SYNTAXES = frozenset({JPEGLossless, JPEGLosslessSV1, *JPEGLSTransferSyntaxes})
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # ITU-T T.81 table B.1, T.87 annex C.1.1
 _BLOCK = 2**17  # pixels at a time: their places fit into the cache of a core
@@ -60,7 +59,11 @@ def decode_dicom(data: bytes) -> Grey:
         ImageError: No image, more than one, or one of a size that is not decoded.
         Exception: Whatever pydicom and the decoders raise on bytes that break the standard.
     """
-    ds = pydicom.dcmread(_BoundedFile(data), force=True)
+    return decode_dataset(pydicom.dcmread(_BoundedFile(data), force=True))
+
+
+def decode_dataset(ds: Dataset) -> Grey:
+    """Decode a DICOM data set that holds one image; see decode_dicom. The data set may be changed."""
     if "PixelData" not in ds:
         raise ImageError("a DICOM object without PixelData")
     check_size(int(ds.Columns), int(ds.Rows))
@@ -307,4 +310,4 @@ def _grey_from_colour(stored: NDArray[Any], ds: Dataset) -> Grey:
         raise ImageError(f"PhotometricInterpretation {ds.PhotometricInterpretation}")
     if stored.shape[2:] not in ((3,), (4,)):
         raise ImageError(f"a colour image of shape {stored.shape}")
-    return to_grey(stored[..., :3].astype(np.float32) @ _LUMA, 0, 2**depth - 1)
+    return to_grey(stored[..., :3].astype(np.float32) @ LUMA, 0, 2**depth - 1)

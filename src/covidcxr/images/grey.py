@@ -19,6 +19,8 @@ MAX_JPEG_SCANS = 100
 """Scans of a progressive JPEG, each of which costs a pass over all pixels; encoders write about ten."""
 DISPLAY_PERCENTILES = (0.1, 99.9)
 """Grey range shown of pictures deeper than 8 bits that say nothing about their window: robust against a lead marker."""
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+"""Weights of red, green and blue, ITU-R BT.601."""
 _JPEG_SCAN = b"\xff\xda"  # marker SOS, ITU-T T.81 table B.1
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from covidcxr import DISCLAIMER
 from covidcxr.images.grey import Grey
 from covidcxr.labels import Label, PointName
 from covidcxr.prediction.artifact import ACTIVATION_MAP, EMBEDDING, GATE, INPUT, LUNGS, PROBABILITIES, Artifact
@@ -65,7 +66,7 @@ class Call:
     positive: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Prediction:
     """What the model says about one image.
 
@@ -91,6 +92,17 @@ class Prediction:
     model: str
     audit: Audit | None
     activation_map: ActivationMap | None
+
+    def __repr__(self) -> str:
+        shares = ", ".join(f"{label} {100 * share:.1f} %" for label, share in self.probabilities.items())
+        calls = [f"{'above' if call.positive else 'below'} {name}" for name, call in self.operating_points.items()]
+        ends = [f"COVID-19 {' to '.join(f'{100 * end:.1f}' for end in self.interval)} %"] if self.interval else []
+        numbers = "" if self.abstained else "; ".join([*ends, *calls]) + ". "
+        return (
+            f"{'no answer' if self.abstained else f'{self.label} ({shares})'}\n"
+            f"{numbers}{' '.join(flag.text for flag in self.flags)}\n"
+            f"{self.model}, audit: {self.audit.verdict if self.audit else 'none'}. {DISCLAIMER}"
+        )
 
     @property
     def abstained(self) -> bool:

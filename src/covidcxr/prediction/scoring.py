@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from covidcxr.errors import ImageError
+from covidcxr.images.decode import read_image
 from covidcxr.prediction.fields import error_object
 
 if TYPE_CHECKING:
@@ -55,12 +56,13 @@ def score_files(predictor: "Predictor", files: "Iterable[ImagePath]", *, at_once
         files: Each with a path, or with an error, which becomes its outcome.
         at_once: Decoded images in memory at a time.
     """
-    from covidcxr.images.decode import read_image
+    return scored(predictor, decode_files(files), at_once=at_once)
 
-    outcomes = (
-        decoded(Outcome(path=file.path, error=file.error), lambda path: read_image(Path(path))) for file in files
-    )
-    return scored(predictor, outcomes, at_once=at_once)
+
+def decode_files(files: "Iterable[ImagePath]") -> Iterator[Outcome]:
+    """Decode files, one at a time, in their order; one with an error keeps it."""
+    for file in files:
+        yield decoded(Outcome(path=file.path, error=file.error), lambda path: read_image(Path(path)))
 
 
 def decoded(outcome: AnyOutcome, decode: "Callable[[str], Grey]") -> AnyOutcome:
