@@ -1,24 +1,54 @@
-# Two commands do everything: `make run` (the web app) and `make test` (all checks).
+# `make` lists the targets. Two commands do everything: `make run` (the web app) and `make test` (all checks).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CONSTRAINTS ?= constraints.txt
+PYTEST := pytest -n auto --dist loadfile
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 HOST ?= 127.0.0.1
 PORT ?= 8000
 DATA ?= ../shared/data
 OUT ?= reproduced
 
-.PHONY: run test reproduce reference publish lungs bench bench-batch bench-dicom bench-load bench-training docs lock clean
+.PHONY: help run check fix fast test coverage lowest site docs lock upgrade clean \
+  reproduce reference publish lungs bench bench-batch bench-dicom bench-load bench-training
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.* ## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 run: $(VENV)/serving ## start the web app with the model that comes with the package
 	$(BIN)/covidcxr serve --host $(HOST) --port $(PORT)
 
-test: $(VENV)/everything ## ruff, mypy, import-linter and pytest
+check: $(VENV)/everything ## style, types, import rules and spelling; no tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/pytest -n auto --dist loadfile --durations 20
+	$(BIN)/codespell
+	$(BIN)/mypy
+
+fix: $(VENV)/everything ## repair what ruff and codespell can repair
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/codespell --write-changes
+
+fast: $(VENV)/everything ## the tests to run while you work: less than a minute
+	$(BIN)/$(PYTEST) -m "not slow and not real_data"
+
+test: check ## everything: check, then all tests
+	$(BIN)/$(PYTEST) --durations 20
+
+coverage: $(VENV)/everything ## lines and branches that no test runs
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m $(PYTEST)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+lowest: $(VENV)/everything ## the fast tests with the oldest dependencies that pyproject.toml allows
+	$(BIN)/uv pip compile --quiet --resolution lowest-direct --python-version 3.11 $(COMPILE) --output-file lowest.txt
+	$(MAKE) fast VENV=.venv-lowest CONSTRAINTS=lowest.txt
+
+site: $(VENV)/everything ## the documentation as a website in docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 
 reproduce: $(VENV)/everything ## the shipped model and its figures from the raw collections in DATA
 	$(BIN)/python scripts/reproduce.py --data $(DATA) --out $(OUT)
@@ -60,23 +90,28 @@ bench: $(VENV)/everything ## speed and size against the classic deployment
 bench-training: $(VENV)/everything ## the training pipeline against the network alone
 	$(BIN)/python benchmarks/training.py
 
-docs: $(VENV)/everything ## write the figures of README and docs anew from docs/results
+docs: $(VENV)/everything ## write the figures of README and docs from docs/results
 	$(BIN)/python scripts/write_figures.py
 
-lock: ## pin every dependency anew
-	$(BIN)/python -m piptools compile --quiet --all-extras --strip-extras --no-emit-index-url --no-emit-find-links \
-	  --no-emit-options --no-annotate --no-header --output-file constraints.txt pyproject.toml
+COMPILE := pyproject.toml --all-extras --group dev --group docs --no-header --no-annotate --no-emit-index-url
+
+lock: $(VENV)/everything ## pin dependencies that have no pin yet
+	$(BIN)/uv pip compile --quiet --universal $(COMPILE) --output-file constraints.txt
+
+upgrade: $(VENV)/everything ## pin the newest version of every dependency
+	$(BIN)/uv pip compile --quiet --universal --upgrade $(COMPILE) --output-file constraints.txt
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/serving: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) -c constraints.txt -e '.[web]'
+$(VENV)/serving: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
+	$(PIP) -c $(CONSTRAINTS) -e '.[web]'
 	touch $@
 
-$(VENV)/everything: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) -c constraints.txt -e '.[train,web,dicom,batch,docs,dev]'
+$(VENV)/everything: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
+	$(PIP) 'pip>=25.1'  # the first that knows dependency groups
+	$(PIP) -c $(CONSTRAINTS) --group dev --group docs -e '.[train,web,dicom,batch]'
 	touch $@ $(VENV)/serving
 
 clean:
-	rm -rf $(VENV) $(OUT)
+	rm -rf $(VENV) .venv-lowest lowest.txt docs/_build $(OUT)
