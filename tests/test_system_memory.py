@@ -32,25 +32,3 @@ def test_what_loading_a_model_freed_is_given_back():
         for call in (with_rule, without)
     )
     assert kept > given_back + 100
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
-@pytest.mark.parametrize("heaps", [1, None])
-def test_threads_share_a_heap_or_keep_what_they_freed(heaps):
-    """Eight threads free twenty blocks of 1 MB each, one thread after the other."""
-    call = f"""
-import threading
-from covidcxr._system import reuse_freed_blocks
-reuse_freed_blocks(heaps={heaps})
-turn, done = threading.Lock(), threading.Barrier(9)
-def work():
-    with turn:
-        [numpy.ones(125_000) for _ in range(20)]
-    done.wait()
-    done.wait()
-for _ in range(8): threading.Thread(target=work, daemon=True).start()
-done.wait()
-"""
-    code = CODE.format(call=call)
-    used = int(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout)
-    assert used < 120 if heaps else used > 150, used

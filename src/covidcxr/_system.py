@@ -1,4 +1,4 @@
-"""How many processor cores this process may use, and how it manages freed memory."""
+"""Processor cores and freed memory of this process."""
 
 import ctypes
 import gc
@@ -11,36 +11,29 @@ from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8  # glibc's malloc.h
 _LARGE = 2**25
-"""Bytes: the most that glibc's own rule would come to (mallopt(3), DEFAULT_MMAP_THRESHOLD_MAX)."""
+"""Bytes: the upper limit of glibc's own adaptive threshold (mallopt(3), DEFAULT_MMAP_THRESHOLD_MAX)."""
 
 logger = logging.getLogger(__name__)
 
 
 def keep_freed_memory() -> None:
-    """Keep all of it in the process, for training.
+    """Keep all freed memory in the process, for training. Call before TensorFlow starts its threads.
 
-    TensorFlow allocates and frees gigabytes a step on CPUs; glibc maps each large block anew, and the page faults can
-    take longer than the arithmetic (measured in docs/performance.md). Call before TensorFlow starts its threads.
+    TensorFlow allocates and frees gigabytes a step on CPUs. glibc would map each large block again, and the page
+    faults can take longer than the arithmetic (docs/performance.md).
     """
     _set({_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: -1, _M_ARENA_MAX: 1})
 
 
-def reuse_freed_blocks(*, heaps: int | None = None) -> None:
-    """Keep freed blocks of up to 32 MiB for reuse, for serving: the next picture needs the same ones again.
-
-    A block that is mapped anew costs a page fault for every 4 KiB of it.
-
-    Args:
-        heaps: Of all threads together, each of which keeps its own freed blocks; None for one a thread.
-    """
-    options = {_M_MMAP_THRESHOLD: _LARGE, _M_TRIM_THRESHOLD: 2 * _LARGE}
-    _set(options if heaps is None else options | {_M_ARENA_MAX: heaps})
+def reuse_freed_blocks() -> None:
+    """Keep freed blocks of up to 32 MiB for the next image, for serving: a new block costs a page fault every 4 KiB."""
+    _set({_M_MMAP_THRESHOLD: _LARGE, _M_TRIM_THRESHOLD: 2 * _LARGE})
 
 
 def give_back_freed_memory() -> None:
-    """Give back all that is free now, once a model is loaded.
+    """Give all free memory back to the system, after loading a model.
 
-    What ONNX Runtime frees when it has rearranged the weights would stay in the process, a third of its memory.
+    What ONNX Runtime frees after rearranging the weights is a third of the memory of the process.
     """
     if (library := _glibc()) is not None:
         library.malloc_trim(0)
@@ -48,7 +41,7 @@ def give_back_freed_memory() -> None:
 
 @contextmanager
 def collector_left_out() -> Iterator[None]:
-    """Leave the garbage collector out of imports, which make none, and what they make out of its later searches."""
+    """Disable garbage collection during imports, which leave no garbage, and exclude their objects from then on."""
     gc.disable()
     try:
         yield
@@ -60,7 +53,7 @@ def collector_left_out() -> Iterator[None]:
 def _set(options: dict[int, int]) -> None:
     library = _glibc()
     if library is not None and not all(library.mallopt(name, value) for name, value in options.items()):
-        logger.warning("glibc refused memory settings: this process may take more memory or time")
+        logger.warning("glibc refused memory settings: this process may need more memory or time")
 
 
 def _glibc() -> ctypes.CDLL | None:
@@ -78,11 +71,11 @@ def cores(limit: Path = CPU_LIMIT) -> int:
     """Return the number of processor cores that this process may use, at least 1.
 
     Args:
-        limit: Where a container's share of them stands, if it has one (control groups of Linux, version 2).
+        limit: File with the share of a container, if it has one (control groups of Linux, version 2).
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = limit.read_text("ascii").split()
         return max(1, min(allowed, round(int(quota) / int(period))))
-    except (OSError, ValueError):  # no such limit; "max" stands for none
+    except (OSError, ValueError):  # no such limit, or "max"
         return allowed

@@ -96,7 +96,7 @@ def test_a_dicom_file_gives_a_structured_report_to_those_who_ask_for_the_patient
     button = page.get_by_role("button", name="DICOM SR")
     expect(button).to_have_count(1)  # the other file is not DICOM
     button.click()
-    expect(page.get_by_role("alert")).to_contain_text("names the patient: first tick the box")
+    expect(page.get_by_role("alert")).to_contain_text("names the patient. Tick the box")
     assert not asked
     page.get_by_label("name the patient in a DICOM SR").check()
     name, content = saved(page, button)

@@ -54,7 +54,7 @@ def test_the_page_shows_the_interfaces_under_the_strict_policy(predictor, browse
         for name, received in {
             "operation-readyz": predictor.model,
             "predictions-predictions": '"label": "normal"',
-            "inference-v2InferAt4": '"model_name": "covidcxr"',
+            "inference-v2Infer": '"model_name": "covidcxr"',
         }.items():
             operation = page.locator(f"#operations-{name}")
             operation.locator(".opblock-summary-control").click()

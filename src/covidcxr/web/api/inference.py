@@ -37,14 +37,14 @@ OUTPUTS = ("probabilities", "label", "flags")
 def create_inference(scorer: UploadScorer, readiness: Readiness, *, max_images: int) -> Blueprint:
     """Create the blueprint of the protocol; see covidcxr.web.app.create_app for the arguments."""
     inference = Blueprint("inference", __name__, url_prefix="/v2")
-    version = _version(scorer.predictor)
+    served = _version(scorer.predictor)
     reading = Lock()  # JSON takes many times its bytes in memory, so requests are parsed one at a time
 
-    def check(name: str, asked: str | None) -> None:
+    def check(name: str, version: str | None) -> None:
         if name != MODEL:
             abort(404, f"Expected the model {MODEL}. Received another name.")
-        if asked not in (None, version):
-            abort(404, f"Expected the version {version}. Received another.")
+        if version not in (None, served):
+            abort(404, f"Expected the version {served}. Received another one.")
 
     @inference.get("")
     def server() -> ResponseReturnValue:
@@ -58,27 +58,27 @@ def create_inference(scorer: UploadScorer, readiness: Readiness, *, max_images: 
 
     @inference.get("/health/ready")
     @inference.get("/models/<name>/ready")
-    @inference.get("/models/<name>/versions/<asked>/ready")
-    def ready(name: str = MODEL, asked: str | None = None) -> ResponseReturnValue:
+    @inference.get("/models/<name>/versions/<version>/ready")
+    def ready(name: str = MODEL, version: str | None = None) -> ResponseReturnValue:
         """Report whether the server answers predictions."""
-        check(name, asked)
+        check(name, version)
         reason = readiness.reason()
         return problem(503, reason) if reason else jsonify(name=name, ready=True)
 
     @inference.get("/models/<name>")
-    @inference.get("/models/<name>/versions/<asked>")
-    def metadata(name: str, asked: str | None = None) -> ResponseReturnValue:
+    @inference.get("/models/<name>/versions/<version>")
+    def metadata(name: str, version: str | None = None) -> ResponseReturnValue:
         """Describe the model."""
-        check(name, asked)
-        return jsonify(_metadata(scorer.predictor.artifact.labels, version))
+        check(name, version)
+        return jsonify(_metadata(scorer.predictor.artifact.labels, served))
 
     @inference.post("/models/<name>/infer")
-    @inference.post("/models/<name>/versions/<asked>/infer")
-    def infer(name: str, asked: str | None = None) -> ResponseReturnValue:
+    @inference.post("/models/<name>/versions/<version>/infer")
+    def infer(name: str, version: str | None = None) -> ResponseReturnValue:
         """Score images."""
         from covidcxr.web.api.tensors import InferenceRequest, TensorError  # here: most servers never receive one
 
-        check(name, asked)
+        check(name, version)
         body = request.get_data(cache=False, parse_form_data=False)
         try:
             with reading:

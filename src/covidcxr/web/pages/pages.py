@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from covidcxr import DISCLAIMER, __version__
 from covidcxr.labels import Protocol
 from covidcxr.prediction.colours import COLOURS, FAINT, FULL
+from covidcxr.prediction.fields import columns
 from covidcxr.web.api.reports import has_dicom
 from covidcxr.web.pages.samples import BASE, DRAWN, Gallery, draw
 from covidcxr.web.pages.wording import CLASS_NAMES, INTERVAL, VERDICTS
@@ -96,11 +97,10 @@ def create_pages(predictor: "Predictor", *, max_upload_mb: int) -> Blueprint:
 def page_context(predictor: "Predictor") -> dict[str, Any]:
     """Return what index.html passes to its scripts."""
     artifact = predictor.artifact
-    points = [point.name for point in artifact.operating_points]
     return {
         "has_dicom": has_dicom(),
         "map_style": {"colours": COLOURS, "faint": FAINT, "full": FULL, "against": AGAINST},
-        "columns": {"labels": artifact.labels, "points": points},
+        "columns": [(column.name, column.path) for column in columns(artifact)],
         "scripts": sorted(
             path.name for path in (files("covidcxr.web") / "static").iterdir() if path.name.endswith(".js")
         ),

@@ -1,40 +1,37 @@
-// Results as files: made in the browser but for the PDF.
+// Results as files. The browser creates JSON and CSV; the server creates reports.
 import { prevalence } from "./prevalence.js";
 import { dicom, pdf } from "./predict.js";
 
 const results = document.getElementById("results");
 const patient = document.getElementById("patient");
-const EXTRAS = ["activation_map", "lungs", "patient", "preview"]; // of the page, not of a result
-const TAKEN = 10_000; // milliseconds after which the browser has read a file that it saves
+const EXTRAS = ["activation_map", "lungs", "patient", "preview"]; // shown on the page, not part of a result
+const SAVED_AFTER = 10_000; // milliseconds by which the browser has certainly saved a file
 
-/** Save the objects that `covidcxr predict --json` prints: one for a single card, else a list. */
+/** Save what `covidcxr predict --json` prints; for a single card without the list around it. */
 export function saveJson(cards) {
   const objects = cards.map(plain);
   const text = JSON.stringify(objects.length === 1 ? objects[0] : objects, null, 2);
   save(new Blob([`${text}\n`], { type: "application/json" }), `${stem(cards)}.json`);
 }
 
-/** Save the rows that `covidcxr predict --csv` writes. */
+/** Save the table that `covidcxr predict --csv` writes. */
 export function saveCsv(cards) {
-  const { labels, points } = JSON.parse(results.dataset.columns);
-  const notes = [
-    "interval_low", "interval_high", "prediction_set", "abstained", "reason", "flags", "lung_share", "model", "audit",
-  ];
-  const rows = cards.map((card) => row(card, labels, points, notes.length));
-  const lines = [["path", "label", ...labels, ...points, ...notes, "error"], ...rows];
+  const columns = JSON.parse(results.dataset.columns); // [name, path] each, see covidcxr.prediction.fields
+  const rows = cards.map((card) => columns.map(([, path]) => cell(valueAt(plain(card), path))));
+  const lines = [columns.map(([name]) => name), ...rows];
   const text = lines.map((line) => `${line.map(quoted).join(",")}\n`).join("");
   save(new Blob([text], { type: "text/csv" }), `${stem(cards)}.csv`);
 }
 
-/** Save the one-page PDF, which the server makes of the file, sent again: it kept nothing of it. */
+/** Save the one-page PDF. The file is sent again, since the server keeps nothing of it. */
 export function savePdf(card) {
   return saveReport(card, ".save-pdf", "pdf", (say) => pdf(card.file, prevalence(), say));
 }
 
-/** Save the DICOM structured report, made in the same way, for those who asked for the patient whom it names. */
+/** Save the DICOM structured report, if the user has agreed to name the patient. */
 export function saveDicom(card) {
   return saveReport(card, ".save-dicom", "dcm", async (say) => {
-    if (!patient.checked) throw new Error("A DICOM SR names the patient: first tick the box at the top of the page.");
+    if (!patient.checked) throw new Error("A DICOM SR names the patient. Tick the box at the top of the page first.");
     return dicom(card.file, say);
   });
 }
@@ -58,24 +55,15 @@ function plain(card) {
   return Object.fromEntries(Object.entries(card.answer).filter(([name]) => !EXTRAS.includes(name)));
 }
 
-function row(card, labels, points, notes) {
-  const { answer, file } = card;
-  if (!answer) return [file.name, ...Array(1 + labels.length + points.length + notes).fill(""), plain(card).error];
-  return [
-    file.name,
-    answer.label ?? "",
-    ...labels.map((label) => answer.probabilities[label]),
-    ...points.map((point) => answer.operating_points[point]?.positive ?? ""),
-    ...(answer.interval ?? ["", ""]),
-    (answer.prediction_set ?? []).join(" "),
-    answer.abstained,
-    answer.reason ?? "",
-    answer.flags.map(({ code }) => code).join(" "),
-    answer.lung_share ?? "",
-    answer.model,
-    answer.audit?.verdict ?? "",
-    "",
-  ];
+/** The value that a path leads to; a key applied to a list of objects collects the key's value of each. */
+function valueAt(object, path) {
+  return path.reduce((found, key) => {
+    return Array.isArray(found) && typeof key === "string" ? found.map((item) => item[key]) : found?.[key];
+  }, object);
+}
+
+function cell(value) {
+  return Array.isArray(value) ? value.join(" ") : value ?? "";
 }
 
 /** RFC 4180, section 2. */
@@ -93,5 +81,5 @@ function save(blob, name) {
   link.href = URL.createObjectURL(blob);
   link.download = name;
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), TAKEN);
+  setTimeout(() => URL.revokeObjectURL(link.href), SAVED_AFTER);
 }
