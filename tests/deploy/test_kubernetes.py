@@ -1,7 +1,6 @@
 """The manifests: valid by Kubernetes' own schemas, closed, and of one mind with the image and the server."""
 
 import copy
-import time
 
 import kubernetes_validate
 import pytest
@@ -11,8 +10,7 @@ from covidcxr import __version__
 from covidcxr.cli.serve import TOKEN_VARIABLE
 from covidcxr.cli.serve import command as serve
 from covidcxr.web.http.guard import OPEN
-from support import containers, dockerfile
-from support.deployment import request, score, wait_until_ready
+from support import dockerfile
 from support.environment import DEPLOY
 
 FOLDER = DEPLOY / "kubernetes"
@@ -123,32 +121,3 @@ def test_everything_finds_its_pods_and_ports(container):
 def test_the_server_reaches_nothing():
     assert BY_KIND["NetworkPolicy"]["spec"]["policyTypes"] == ["Ingress", "Egress"]
     assert BY_KIND["NetworkPolicy"]["spec"]["egress"] == []
-
-
-@pytest.mark.slow
-def test_the_pod_runs_as_written(image, container, tmp_path):
-    """Its command and its token, in a container with the rights of the restricted profile."""
-    url, token, log = f"http://127.0.0.1:{dockerfile.port()}", "a-token-for-tests-alone", tmp_path / "log"
-    options = [f"--env={container['env'][0]['name']}={token}"]
-    with containers.running(image, "covidcxr-pod", log, *container["args"], options=options) as (process, inside):
-        for kind in ("startup", "readiness", "liveness"):
-            wait_until_ready(url, process, path=container[f"{kind}Probe"]["httpGet"]["path"], inside=inside)
-        with pytest.raises(ConnectionError, match="401"):
-            score(url, inside=inside)
-        score(url, token=token, inside=inside)
-        begin = time.monotonic()
-        process.terminate()
-        while "503" not in asked(url, inside):
-            assert process.poll() is None
-        assert process.wait(timeout=40) == 0
-        assert time.monotonic() - begin > serve.make_context("serve", container["args"][1:]).params["drain"]
-    assert token not in log.read_text()
-
-
-def asked(url, inside):
-    """Return what goes wrong when the server is asked whether it is ready, nothing if it is."""
-    try:
-        request(url + "/readyz", inside=inside)
-    except ConnectionError as error:
-        return str(error)
-    return ""

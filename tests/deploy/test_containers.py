@@ -1,17 +1,26 @@
-"""The Dockerfile: built and run for real, as strictly as an engine can run it."""
+"""The images of the Dockerfile and of the Space: built and run for real, as strictly as an engine can run them.
 
+All in one file, so that one process of pytest builds each image once.
+"""
+
+import shutil
+import subprocess
+import sys
 import time
 
 import pytest
+import yaml
 
 from covidcxr import DISCLAIMER
 from covidcxr.cli.serve import command as serve
-from support import containers
-from support.deployment import score, wait_until_ready
-from support.environment import ROOT
+from support import containers, dockerfile
+from support.deployment import copy_package, request, score, wait_until_ready
+from support.environment import DEPLOY, ROOT
 
+pytestmark = pytest.mark.slow
 PORT = next(option.default for option in serve.params if option.name == "port")
 URL = f"http://127.0.0.1:{PORT}"
+SPACE = DEPLOY / "huggingface"
 STATUS = "import os, pathlib; print(os.getuid(), pathlib.Path('/proc/self/status').read_text())"
 READY_S = 15
 """From the start of the container; takes 1.8 s on two idle cores."""
@@ -28,7 +37,15 @@ cd / && buildah rm "$container" >/dev/null
 """
 
 
-@pytest.mark.slow
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """Build the image of the Dockerfile; returns its name."""
+    containers.tools()
+    containers.base_image(ROOT / "Dockerfile")
+    containers.build(ROOT / "Dockerfile", "covidcxr:test", ROOT, tmp_path_factory.mktemp("build"))
+    return "covidcxr:test"
+
+
 def test_a_nobody_without_rights_and_network_scores_a_picture_on_a_read_only_root(image, tmp_path):
     log, name = tmp_path / "log", "covidcxr-test"
     begin = time.monotonic()
@@ -60,7 +77,6 @@ def health_command(image):
     return words
 
 
-@pytest.mark.slow
 def test_a_server_that_does_not_answer_is_not_healthy(image, tmp_path):
     with containers.running(image, "covidcxr-idle", tmp_path / "log", "60", options=["--entrypoint=sleep"]):
         with pytest.raises(AssertionError, match="Connection refused"):
@@ -68,7 +84,6 @@ def test_a_server_that_does_not_answer_is_not_healthy(image, tmp_path):
         containers.call("podman", "kill", "covidcxr-idle")
 
 
-@pytest.mark.slow
 def test_the_image_says_what_it_is_and_holds_nothing_else(image):
     about = containers.inspect(image)
     config = about["Config"]
@@ -82,7 +97,6 @@ def test_the_image_says_what_it_is_and_holds_nothing_else(image):
     assert about["Size"] < SIZE
 
 
-@pytest.mark.slow
 def test_only_the_package_enters_the_build(tmp_path):
     containers.tools()
     everything = tmp_path / "Dockerfile"
@@ -93,3 +107,52 @@ def test_only_the_package_enters_the_build(tmp_path):
     assert sorted({file.split("/")[1] for file in files}) == names
     assert "./src/covidcxr/assets/covidcxr.onnx" in files
     assert not [file for file in files if "__pycache__" in file or "egg-info" in file]
+
+
+def test_the_pod_of_kubernetes_runs_as_written(image, tmp_path):
+    """Its command and its token, in a container with the rights of the restricted profile."""
+    manifest = yaml.safe_load((DEPLOY / "kubernetes" / "deployment.yaml").read_text())
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    url, token, log = f"http://127.0.0.1:{dockerfile.port()}", "a-token-for-tests-alone", tmp_path / "log"
+    options = [f"--env={container['env'][0]['name']}={token}"]
+    with containers.running(image, "covidcxr-pod", log, *container["args"], options=options) as (process, inside):
+        for kind in ("startup", "readiness", "liveness"):
+            wait_until_ready(url, process, path=container[f"{kind}Probe"]["httpGet"]["path"], inside=inside)
+        with pytest.raises(ConnectionError, match="401"):
+            score(url, inside=inside)
+        score(url, token=token, inside=inside)
+        begin = time.monotonic()
+        process.terminate()
+        while "503" not in asked(url, inside):
+            assert process.poll() is None
+        assert process.wait(timeout=40) == 0
+        assert time.monotonic() - begin > serve.make_context("serve", container["args"][1:]).params["drain"]
+    assert token not in log.read_text()
+
+
+def asked(url, inside):
+    """Return what goes wrong when the server is asked whether it is ready, nothing if it is."""
+    try:
+        request(url + "/readyz", inside=inside)
+    except ConnectionError as error:
+        return str(error)
+    return ""
+
+
+def test_the_space_scores_a_picture_as_the_user_that_spaces_run_as(tmp_path):
+    containers.tools()
+    containers.base_image(SPACE / "Dockerfile")
+    project, space, log = tmp_path / "project", tmp_path / "space", tmp_path / "log"
+    project.mkdir()
+    copy_package(project)
+    wheel = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", space, "."]
+    subprocess.run(wheel, check=True, cwd=project)
+    for file in (SPACE / "README.md", SPACE / "Dockerfile", ROOT / "constraints.txt"):
+        shutil.copy(file, space)
+    containers.build(space / "Dockerfile", "covidcxr-space:test", space, tmp_path)
+    assert containers.inspect("covidcxr-space:test")["Config"]["User"] == "1000:1000"
+    url = f"http://127.0.0.1:{dockerfile.port(SPACE / 'Dockerfile')}"
+    with containers.running("covidcxr-space:test", "covidcxr-space", log) as (process, inside):
+        wait_until_ready(url, process, inside=inside)
+        score(url, inside=inside)
+    assert process.returncode == 0, log.read_text()
