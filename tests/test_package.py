@@ -18,6 +18,7 @@ from PIL import Image
 
 from covidcxr import __version__
 from covidcxr.images.phantom import radiograph
+from covidcxr.labels import Protocol
 
 ROOT = Path(__file__).parents[1]
 EPOCH = 1_767_225_600
@@ -91,12 +92,10 @@ def test_the_wheel_holds_all_that_the_package_has(wheel, source):
     package = source / "src"
     there = {path.relative_to(package).as_posix() for path in (package / "covidcxr").rglob("*") if path.is_file()}
     assert there - found == set()
-    for name in ("assets/covidcxr.onnx", "assets/lungs.onnx", "py.typed", "recipes/default.toml"):
-        assert f"covidcxr/{name}" in found
-    for protocol in ("classic", "controls", "unseen-hospitals", "external", "held-out"):
-        assert f"covidcxr/assets/results/{protocol}.json" in found
-    for folder in ("templates", "web/templates", "web/static"):
-        assert any(name.startswith(f"covidcxr/{folder}/") for name in found), folder
+    reports = [f"assets/results/{protocol}.json" for protocol in Protocol]
+    pages = ["evaluation/templates", "web/templates", "web/static", "web/browser"]
+    for name in ("assets/covidcxr.onnx", "assets/lungs.onnx", "py.typed", "recipes/default.toml", *reports, *pages):
+        assert any(file == f"covidcxr/{name}" or file.startswith(f"covidcxr/{name}/") for file in found), name
 
 
 def test_no_data_no_secret_and_no_path_of_this_machine(built):
@@ -118,9 +117,10 @@ def test_a_secret_and_a_path_would_be_noticed():
 
 def test_an_empty_environment_predicts_with_the_model_inside(wheel, tmp_path):
     environment = tmp_path / "venv"
-    venv.create(environment, with_pip=True)
+    venv.create(environment)
     python = environment / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt", wheel], check=True)
+    install = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet", "--no-compile"]
+    subprocess.run([*install, "--constraint", ROOT / "constraints.txt", wheel], check=True)
     Image.fromarray(radiograph(np.random.default_rng(0))).save(tmp_path / "chest.png")
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     done = subprocess.run(
