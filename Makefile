@@ -24,7 +24,7 @@ check: $(VENV)/everything ## style, types, import rules and spelling; no tests
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/codespell
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers auto
 
 fix: $(VENV)/everything ## repair what ruff and codespell can repair
 	$(BIN)/ruff check --fix .
