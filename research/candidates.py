@@ -47,7 +47,7 @@ GROUPS: dict[str, tuple[Candidate, ...]] = {
     "baseline": (
         _last_layer(
             "baseline",
-            "Logistic regression on the last layer; whole picture, no blur, not equalised.",
+            "Logistic regression on the last layer; whole image, no blur, not equalised.",
             logistic(BASELINE_C),
             "baseline",
             "as-published",
@@ -59,13 +59,13 @@ GROUPS: dict[str, tuple[Candidate, ...]] = {
     "classifier": (
         _last_layer(
             "balanced by origin",
-            "Logistic regression; every origin of a class counts the same.",
+            "Logistic regression with equal weight for every origin of a class.",
             logistic(BASELINE_C, by_origin=True),
         ),
         *(
             _last_layer(
                 f"discriminant, ridge {ridge}",
-                f"Difference of means through the covariance within origin and class plus {ridge} on its diagonal.",
+                f"Linear discriminant; {ridge} added to the diagonal of the covariance within origin and class.",
                 discriminant(ridge),
             )
             for ridge in (10, 100, 1000)
@@ -73,7 +73,7 @@ GROUPS: dict[str, tuple[Candidate, ...]] = {
         *(
             _last_layer(
                 f"away from origins, {weight}",
-                f"Ridge 100; directions in which the origins of a class differ are penalised with weight {weight}.",
+                f"Ridge 100; directions that separate the origins of a class penalised with weight {weight}.",
                 discriminant(100, origins=weight),
             )
             for weight in (1, 10, 100)
@@ -81,7 +81,7 @@ GROUPS: dict[str, tuple[Candidate, ...]] = {
         *(
             _last_layer(
                 f"away from styles, {weight}",
-                f"Ridge 100; directions in which another style moves a picture are penalised with weight {weight}.",
+                f"Ridge 100; directions in which another style moves an image penalised with weight {weight}.",
                 discriminant(100, styles=weight),
                 second="styled",
             )
@@ -89,7 +89,7 @@ GROUPS: dict[str, tuple[Candidate, ...]] = {
         ),
         _last_layer(
             "difference of means",
-            "Mean COVID-19 minus mean normal, every origin counting the same: nothing is fitted.",
+            "Mean COVID-19 minus mean normal with equal weight for every origin: nothing is fitted.",
             difference_of_means,
             True,
         ),
@@ -98,22 +98,24 @@ GROUPS: dict[str, tuple[Candidate, ...]] = {
         *(
             _means(
                 name,
-                f"Features of {name}, {side} x {side} cells, averaged over the whole picture.",
+                f"Features of {name}, {side} x {side} cells, averaged over the whole image.",
                 layers=(name,),
                 pool="whole",
             )
             for name, side in (("stage3", 14), ("stage4", 14), ("stage5", 7), ("stage6", 7), ("top", 7))
         ),
-        _means("stages 4 to 6", "Stages 4, 5 and 6, one after the other.", kept=True, pool="whole"),
+        _means("stages 4 to 6", "Stages 4, 5 and 6 concatenated.", kept=True, pool="whole"),
     ),
     "place": (
-        _means("whole picture", "Averaged over the whole picture.", pool="whole"),
-        _means("lung box", "The picture cut to the box around the lungs.", variant="lung-box", pool="whole"),
+        _means("whole picture", "Averaged over the whole image.", pool="whole"),
+        _means("lung box", "The image cropped to the box around the lungs.", variant="lung-box", pool="whole"),
         _means("lungs", "Averaged over the lungs.", kept=True),
-        _means("lungs minus outside", "Average over the lungs minus that over the rest.", pool="lungs minus outside"),
+        _means(
+            "lungs minus outside", "Average over the lungs minus average over the rest.", pool="lungs minus outside"
+        ),
         _means(
             "lungs, normalised",
-            "Average over the lungs minus that over the picture, divided by the spread over the picture.",
+            "Average over the lungs minus average over the image, divided by the standard deviation over the image.",
             pool="instance",
         ),
     ),
@@ -122,40 +124,38 @@ GROUPS: dict[str, tuple[Candidate, ...]] = {
         _means("no blur", "The same without blur.", variant="blur-0"),
         _means("more blur", "The same, blurred by 3 px.", variant="blur-3"),
         _means("not equalised", "The same without equalising.", variant="not-equalised"),
-        _means("no crop", "The same, the whole picture.", variant="crop-1.0"),
+        _means("no crop", "The same, uncropped.", variant="crop-1.0"),
         _means("smaller crop", "The same, 70 % crop.", variant="crop-0.7"),
     ),
     "evidence": (
         _with_opacities("difference of means", "COVID-19 minus normal alone.", robust()),
-        _with_opacities("+ within 1", "Pneumonia minus normal of the same origin added.", robust(within=1), True),
+        _with_opacities("+ within 1", "Plus pneumonia minus normal of the same origin.", robust(within=1), True),
         _with_opacities(
-            "+ opacities 3", "The effect of synthetic opacities added, times 3.", robust(within=1, opacities=3)
+            "+ opacities 3", "Plus 3 times the effect of synthetic opacities.", robust(within=1, opacities=3)
         ),
-        _with_opacities("+ opacities 10", "The same, times 10, in place of 3.", robust(within=1, opacities=10), True),
+        _with_opacities("+ opacities 10", "The same, 10 times instead of 3.", robust(within=1, opacities=10), True),
         _with_opacities(
             "+ contrast 0.5",
-            "A logistic regression of COVID-19 against normal added, half as strong: the recipe.",
+            "Plus a logistic regression of COVID-19 against normal, half as strong: the recipe.",
             RECIPE,
             True,
         ),
         _with_opacities("+ contrast 1", "The same, as strong.", robust(within=1, opacities=10, contrast=1)),
-        _with_opacities(
-            "recipe, stage6 alone", "As the recipe, on one layer in place of three.", RECIPE, layers=LATE[-1:]
-        ),
+        _with_opacities("recipe, stage6 alone", "The recipe on one layer instead of three.", RECIPE, layers=LATE[-1:]),
         Candidate(
             "recipe, not equalised",
-            "As the recipe, the features taken from pictures that are not equalised.",
+            "The recipe on images that are not equalised.",
             RECIPE,
             variant="not-equalised",
             second="opaque-not-equalised",
         ),
     ),
     "cost": (
-        _with_opacities("as in the recipe", "Pictures of 224 x 224, three layers.", RECIPE, True),
+        _with_opacities("as in the recipe", "Images of 224 x 224, three layers.", RECIPE, True),
         *(
             Candidate(
                 f"{size} px",
-                f"The same, pictures of {size} x {size}.",
+                f"The same, images of {size} x {size}.",
                 RECIPE,
                 variant=f"size-{size}",
                 second=f"opaque-size-{size}",
