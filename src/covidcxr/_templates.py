@@ -1,4 +1,4 @@
-"""Jinja templates that lie in the folder ``templates`` of a package."""
+"""Jinja templates in the folder ``templates`` of a package."""
 
 import base64
 from collections.abc import Mapping
@@ -35,8 +35,8 @@ def render_page(package: str, template: str, pictures: Mapping[str, bytes], **va
     Args:
         package: Import name, such as ``covidcxr.audit``.
         template: File name in its folder ``templates``.
-        pictures: PNG files by name; the template gets them as data URLs, ``images``.
-        values: Whatever else the template uses beside ``images`` and ``disclaimer``.
+        pictures: PNG files by name; the template receives them as data URLs, ``images``.
+        values: Further variables of the template, besides ``images`` and ``disclaimer``.
     """
     images = {name: "data:image/png;base64," + base64.b64encode(png).decode() for name, png in pictures.items()}
     return environment(package).get_template(template).render(images=images, disclaimer=DISCLAIMER, **values)

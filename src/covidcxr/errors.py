@@ -1,4 +1,4 @@
-"""Every error that covidcxr raises on purpose. Messages read "Expected ... Received ..." and name the file."""
+"""The errors of covidcxr. Messages about input say "Expected ... Received ..." and name the file."""
 
 from importlib.util import find_spec
 
@@ -8,27 +8,27 @@ class CovidCxrError(Exception):
 
 
 class ImageError(CovidCxrError):
-    """A file is not an image that can be scored: broken, empty, too large, of an unsupported kind."""
+    """An image cannot be scored: broken, empty, too large, or of an unsupported kind."""
 
 
 class ManifestError(CovidCxrError):
-    """A manifest, or the metadata of a collection, breaks its contract."""
+    """A manifest, or the metadata of a collection, violates its contract."""
 
 
 class RecipeError(CovidCxrError):
-    """A training recipe or run folder breaks its contract."""
+    """A training recipe or run folder violates its contract."""
 
 
 class ArtifactError(CovidCxrError):
-    """A model file lacks, or contradicts, the contract in its metadata."""
+    """A model file cannot be loaded, or lacks or contradicts the contract in its metadata."""
 
 
 class DownloadError(CovidCxrError):
-    """A download failed for good, or its checksum is wrong."""
+    """A download failed after all retries, or its checksum is wrong."""
 
 
 class LockedError(CovidCxrError):
-    """Another process is using a folder that only one may use at a time."""
+    """Another process is using a folder that only one process may use at a time."""
 
 
 class BatchError(CovidCxrError):
@@ -44,7 +44,7 @@ def require_extra(extra: str, *modules: str) -> None:
 
     Args:
         extra: Name of the extra in pyproject.toml, such as ``train``.
-        *modules: Import names that the extra brings.
+        *modules: Import names from that extra.
 
     Raises:
         MissingExtraError: A module is missing; the message says what to install.
@@ -52,6 +52,5 @@ def require_extra(extra: str, *modules: str) -> None:
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
         raise MissingExtraError(
-            f"Expected the modules {', '.join(modules)}. Received an installation without {', '.join(missing)}: "
-            f"install them with: pip install 'covidcxr[{extra}]'"
+            f"This command needs {', '.join(missing)}. Install with: pip install 'covidcxr[{extra}]'"
         )

@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Label(StrEnum):
-    """What a radiograph shows. The member order is the class order of every probability array."""
+    """The finding on a radiograph. The member order is the class order of every probability array."""
 
     NORMAL = "normal"
     PNEUMONIA = "pneumonia"
@@ -16,12 +16,12 @@ LABELS: tuple[Label, ...] = tuple(Label)
 
 
 class PointName(StrEnum):
-    """The operating points that a model can have."""
+    """The operating points of a model."""
 
     SCREENING = "screening"
-    """Misses few: the largest threshold that finds at least 95 % of the validation images with COVID-19."""
+    """The highest threshold that finds at least 95 % of the validation images with COVID-19."""
     BALANCED = "balanced"
-    """The largest sum of sensitivity and specificity (Youden 1950)."""
+    """The threshold with the largest sum of sensitivity and specificity (Youden 1950)."""
 
 
 class Protocol(StrEnum):

@@ -174,7 +174,7 @@ def deep_rgb(values):
 
 def test_deep_colour_is_read_by_its_upper_bits_or_refused():
     assert is_upright(decode_image(deep_rgb(GREY.astype(np.uint16) * 256), "full"))
-    with pytest.raises(ImageError, match="16 bits a channel of which the upper ones are empty"):
+    with pytest.raises(ImageError, match="16-bit colour that uses only the lower bits"):
         decode_image(deep_rgb(GREY.astype(np.uint16) * 16), "twelve bits")
 
 

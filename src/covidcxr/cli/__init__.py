@@ -1,4 +1,4 @@
-"""The ``covidcxr`` command. Each subcommand imports what it needs when it runs, so that ``predict`` starts at once."""
+"""The ``covidcxr`` command. Subcommands are imported on demand, so that ``predict`` starts fast."""
 
 import sys
 from importlib import import_module
@@ -23,11 +23,11 @@ COMMANDS = {
     "dicom": "covidcxr.cli.dicom",
     "web": "covidcxr.cli.web",
 }
-"""Name of each subcommand to the module whose ``command`` it is."""
+"""Module of each subcommand; its ``command`` is the click command."""
 
 
 class LazyGroup(click.Group):
-    """A command group that imports a subcommand when it is asked for."""
+    """A command group that imports its subcommands on demand."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: D102
         return list(COMMANDS)
@@ -43,11 +43,11 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, help=f"COVID-19 on frontal chest X-rays. {DISCLAIMER}")
 @click.version_option(__version__, prog_name="covidcxr")
 def cli() -> None:
-    """Hold the subcommands."""
+    """Group the subcommands."""
 
 
 def main() -> None:
-    """Run the command line; errors meant for the user are printed without a traceback, exit status 1."""
+    """Run the command line; print errors meant for the user without a traceback and exit with status 1."""
     try:
         cli(prog_name="covidcxr")
     except CovidCxrError as error:

@@ -1,4 +1,4 @@
-"""From the bytes of an image file to a grey array."""
+"""Decode the bytes of an image file into a grey array."""
 
 import io
 from collections.abc import Iterator
@@ -26,10 +26,10 @@ SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom"},
 )
 MAX_BYTES = 8 * MAX_PIXELS
-"""Largest file that is read: MAX_PIXELS of three 16-bit channels, uncompressed, with room to spare."""
+"""Largest file that is read: MAX_PIXELS in three 16-bit channels, uncompressed, and a margin."""
 _DICOM_PREFIX = slice(128, 132)  # DICOM PS3.10 section 7.1
-_DICOM_GROUPS = (b"\x02\x00", b"\x08\x00")  # how a data set without that header starts
-_STRIP = 2**20  # pixels at a time where numbers take many times what the picture does
+_DICOM_GROUPS = (b"\x02\x00", b"\x08\x00")  # start of a data set without that header
+_STRIP = 2**20  # pixels at a time in steps that need many bytes a pixel
 _TIFF_PHOTOMETRIC, _MIN_IS_WHITE = 262, 0  # TIFF 6.0, section 8
 
 
@@ -37,7 +37,7 @@ def read_image(path: Path) -> Grey:
     """Decode an image file.
 
     Args:
-        path: PNG, JPEG, TIFF, BMP, WebP or DICOM file, told by content, not by name.
+        path: PNG, JPEG, TIFF, BMP, WebP or DICOM file, recognised by content, not by name.
 
     Returns:
         uint8, shape (height, width); see Grey.
@@ -49,11 +49,11 @@ def read_image(path: Path) -> Grey:
 
 
 def read_bytes(path: Path, name: str) -> bytes:
-    """Read an image file: no more of it than decode_image needs to see that it is too large.
+    """Read an image file, at most one byte more than decode_image accepts.
 
     Args:
-        path: The file.
-        name: What to call it in messages.
+        path: Path of the file.
+        name: Name of the file in messages.
 
     Raises:
         ImageError: The file cannot be read; the message names it.
@@ -68,18 +68,18 @@ def read_bytes(path: Path, name: str) -> bytes:
 def decode_image(data: bytes, name: str) -> Grey:
     """Decode the bytes of an image file; see read_image.
 
-    Pictures deeper than 8 bits are shown between DISPLAY_PERCENTILES of their values; DICOM objects as their modality
-    and VOI transformations and their photometric interpretation say. Transparent pixels lie over black.
+    Images deeper than 8 bits are shown between DISPLAY_PERCENTILES of their values; DICOM objects by their modality and
+    VOI transformations and their photometric interpretation. Transparent pixels are drawn over black.
 
     Args:
         data: Content of the file.
-        name: What to call the file in messages.
+        name: Name of the file in messages.
 
     Returns:
         uint8, shape (height, width); see Grey.
 
     Raises:
-        ImageError: The bytes are not a single image; the message names it and says what was expected.
+        ImageError: The bytes are not a single image; the message names the file and the reason.
     """
     try:
         if not data:
@@ -95,12 +95,12 @@ def decode_image(data: bytes, name: str) -> Grey:
 
 
 def is_dicom(data: bytes) -> bool:
-    """Tell by the first 132 bytes or more whether a file is a DICOM object, with or without the header of PS3.10."""
+    """Return whether a file, by its first 132 bytes or more, is a DICOM object, with or without the PS3.10 header."""
     return data[_DICOM_PREFIX] == b"DICM" or data[:2] in _DICOM_GROUPS
 
 
 def _decode_dicom(data: bytes) -> Grey:
-    from covidcxr.images.dicom import decode_dicom  # pydicom costs 0.1 s, which pictures need not pay
+    from covidcxr.images.dicom import decode_dicom  # here: pydicom costs 0.1 s
 
     return decode_dicom(data)
 
@@ -120,7 +120,7 @@ def _decode_picture(data: bytes) -> Grey:
 
 
 def picture_to_grey(image: Image.Image) -> Grey:
-    """Convert a picture as Pillow opened it, in any mode; see decode_image.
+    """Convert an image that Pillow opened, in any mode; see decode_image.
 
     Raises:
         ImageError: Too small, too large, or of values that cannot be shown.
@@ -140,8 +140,8 @@ def picture_to_grey(image: Image.Image) -> Grey:
         grey = _grey_over_black(image)
     else:
         grey = np.asarray(image if image.mode == "L" else image.convert("L"))
-    if deep_colour and grey.max() < 128:  # Pillow has taken the upper eight bits of each channel
-        raise ImageError("16 bits a channel of which the upper ones are empty, which is read as a grey picture only")
+    if deep_colour and grey.max() < 128:  # Pillow keeps the upper eight bits of each channel
+        raise ImageError("16-bit colour that uses only the lower bits, which is supported in grey images only")
     return grey
 
 
@@ -163,14 +163,14 @@ def values_to_grey(values: NDArray[Any]) -> Grey:
 
 
 def _check_single(image: Image.Image) -> None:
-    """Refuse animations and documents of several pages; the further pictures of an MPO are previews or depth maps."""
+    """Reject animations and multi-page documents; the additional images of an MPO are previews or depth maps."""
     if image.format == "MPO":
         return
     try:
         image.seek(1)
     except EOFError:
         return
-    raise ImageError("more than one picture in the file")
+    raise ImageError("more than one image in the file")
 
 
 def _check_deep(width: int, height: int, kind: str) -> None:
@@ -179,7 +179,7 @@ def _check_deep(width: int, height: int, kind: str) -> None:
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
-    """Cut a picture into strips; gives the rows of each and the strip."""
+    """Cut an image into strips; yields the rows of each and the strip."""
     step = max(1, _STRIP // image.width)
     for top in range(0, image.height, step):
         bottom = min(top + step, image.height)

@@ -1,8 +1,8 @@
-"""DICOM objects to grey arrays. Importing it imports pydicom: covidcxr.images does so when such a file comes.
+"""Decode DICOM objects into grey arrays. Importing this module imports pydicom, so others import it on demand.
 
-The grey values go through the transformations of DICOM PS3.3 in their order: modality (C.11.1), VOI (C.11.2),
-photometric interpretation (C.7.6.3.1.2). All of them map one stored value to one grey value, so they are worked out
-once for every stored value that can occur, not once for every pixel.
+Grey values go through the transformations of DICOM PS3.3 in this order: modality (C.11.1), VOI (C.11.2), photometric
+interpretation (C.7.6.3.1.2). Each maps one stored value to one grey value, so they are computed once for every possible
+stored value, not for every pixel.
 """
 
 import io
@@ -36,12 +36,12 @@ from covidcxr.images.grey import LUMA, MAX_PIXELS, Grey, check_scans, check_size
 
 Values = NDArray[np.float64]
 
-_COLOURS = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})  # all of them RGB once decoded
+_COLOURS = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})  # all RGB after decoding
 _GDCM_SYNTAXES = frozenset({JPEGLossless, JPEGLosslessSV1, *JPEGLSTransferSyntaxes})
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}  # ITU-T T.81 table B.1, T.87 annex C.1.1
-_BLOCK = 2**17  # pixels at a time: their places fit into the cache of a core
-_MAX_INFLATED = 2 * MAX_PIXELS + 2**24  # the largest picture of 16 bits, and a header with overlays or tables
-_DEFLATED_AT_ONCE = 2**13  # bytes, which unpack to at most a thousand times as many
+_BLOCK = 2**17  # pixels at a time; their indices fit into the cache of a core
+_MAX_INFLATED = 2 * MAX_PIXELS + 2**24  # the largest 16-bit image, and a header with overlays or tables
+_DEFLATED_AT_ONCE = 2**13  # bytes; they unpack to at most a thousand times as many
 _JPEG_2000_START = b"\xff\x4f\xff\x51"  # SOC and SIZ, ITU-T T.800 table A.2
 
 
@@ -49,15 +49,15 @@ def decode_dicom(data: bytes) -> Grey:
     """Decode a DICOM object that holds one image.
 
     Args:
-        data: The file, with or without the header of PS3.10; uncompressed, deflated, RLE, JPEG (baseline,
+        data: Content of the file, with or without the PS3.10 header; uncompressed, deflated, RLE, JPEG (baseline,
             extended, lossless), JPEG-LS or JPEG 2000.
 
     Returns:
         uint8, shape (Rows, Columns); see covidcxr.images.grey.Grey. Pixels of PixelPaddingValue are black.
 
     Raises:
-        ImageError: No image, more than one, or one of a size that is not decoded.
-        Exception: Whatever pydicom and the decoders raise on bytes that break the standard.
+        ImageError: No image, more than one, or one of an unsupported size.
+        Exception: Any exception of pydicom and the decoders on bytes that violate the standard.
     """
     return decode_dataset(pydicom.dcmread(_BoundedFile(data), force=True))
 
@@ -77,9 +77,9 @@ def decode_dataset(ds: Dataset) -> Grey:
 
 
 class _BoundedFile(io.BytesIO):
-    """Refuses a deflated data set that unpacks to more than _MAX_INFLATED: a decompression bomb.
+    """Rejects a deflated data set that unpacks to more than _MAX_INFLATED: a decompression bomb.
 
-    pydicom reads to the end of a file only to inflate what it read, all at once.
+    pydicom reads to the end of a file only to inflate everything at once.
     """
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -89,12 +89,12 @@ class _BoundedFile(io.BytesIO):
             for start in range(0, len(rest), _DEFLATED_AT_ONCE):
                 unpacked += len(unpacker.decompress(rest[start : start + _DEFLATED_AT_ONCE]))
                 if unpacked > _MAX_INFLATED:
-                    raise ImageError("a deflated DICOM object that unpacks to more than any radiograph needs")
+                    raise ImageError("a deflated DICOM object that unpacks to more than a radiograph needs")
         return rest
 
 
 def _set_transfer_syntax(ds: Dataset) -> None:
-    """Write down the transfer syntax that pydicom found by trying, where the file has no header to say it."""
+    """Set the transfer syntax that pydicom guessed, if the file has no header that names it."""
     if not hasattr(ds, "file_meta"):
         ds.file_meta = FileMetaDataset()
     if "TransferSyntaxUID" not in ds.file_meta:
@@ -103,7 +103,7 @@ def _set_transfer_syntax(ds: Dataset) -> None:
 
 
 def _stored_values(ds: Dataset) -> NDArray[Any]:
-    """Return the pixels as stored, shape (Rows, Columns) or (Rows, Columns, SamplesPerPixel), colours as RGB."""
+    """Return the stored pixels, shape (Rows, Columns) or (Rows, Columns, SamplesPerPixel), colours as RGB."""
     syntax = ds.file_meta.TransferSyntaxUID
     if not syntax.is_encapsulated:
         return pixel_array(ds)
@@ -133,17 +133,17 @@ def _stored_values(ds: Dataset) -> NDArray[Any]:
 
 
 def _check_rle(frame: bytes, ds: Dataset) -> None:
-    """Refuse an RLE frame (PS3.5 annex G) that is longer than its image ever needs and unpacks to many times that."""
+    """Reject an RLE frame (PS3.5 annex G) that is longer than its image can need, and would unpack to far more."""
     pixels = int(ds.Columns) * int(ds.Rows) * int(ds.SamplesPerPixel) * int(ds.BitsAllocated) // 8
     if len(frame) > 2 * pixels + 64:
         raise ImageError("an RLE frame twice as long as the image it encodes")
 
 
 def _check_jpeg(frame: bytes, ds: Dataset) -> int:
-    """Refuse a frame that unpacks to another size than the data set says, or in too many scans, before it is decoded.
+    """Reject a frame of another size than its data set, or with too many scans, before it is decoded.
 
     Returns:
-        The bits per sample of the frame.
+        Bits per sample of the frame.
     """
     read = _jpeg_2000_header if ds.file_meta.TransferSyntaxUID in JPEG2000TransferSyntaxes else _jpeg_header
     *size, precision = read(frame)
@@ -155,8 +155,8 @@ def _check_jpeg(frame: bytes, ds: Dataset) -> int:
 
 
 def _jpeg_2000_header(frame: bytes) -> tuple[int, int, int, int]:
-    """Width, height, components and precision by the SIZ segment (ITU-T T.800 A.5.1)."""
-    start = frame.find(_JPEG_2000_START, 0, 1024)  # a JP2 file header may come before, against PS3.5 A.4.4
+    """Return width, height, components and precision from the SIZ segment (ITU-T T.800 A.5.1)."""
+    start = frame.find(_JPEG_2000_START, 0, 1024)  # a JP2 file header may precede it, against PS3.5 A.4.4
     if start < 0:
         raise ImageError("a compressed frame without a JPEG 2000 header")
     right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
@@ -165,23 +165,23 @@ def _jpeg_2000_header(frame: bytes) -> tuple[int, int, int, int]:
 
 
 def _jpeg_header(frame: bytes) -> tuple[int, int, int, int]:
-    """Width, height, components and precision by the frame header (ITU-T T.81 B.2.2)."""
-    place = 2
-    while place + 10 <= len(frame) and frame[place] == 0xFF:
-        if frame[place + 1] == 0xFF:  # fill byte
-            place += 1
+    """Return width, height, components and precision from the frame header (ITU-T T.81 B.2.2)."""
+    position = 2
+    while position + 10 <= len(frame) and frame[position] == 0xFF:
+        if frame[position + 1] == 0xFF:  # fill byte
+            position += 1
             continue
-        length, precision, height, width, components = struct.unpack_from(">HBHHB", frame, place + 2)
-        if frame[place + 1] in _JPEG_FRAMES:
+        length, precision, height, width, components = struct.unpack_from(">HBHHB", frame, position + 2)
+        if frame[position + 1] in _JPEG_FRAMES:
             return width, height, components, precision
-        place += 2 + length
+        position += 2 + length
     raise ImageError("a compressed frame without a JPEG header")
 
 
 def _grey_from_monochrome(stored: NDArray[Any], ds: Dataset) -> Grey:
     if stored.ndim != 2:
         raise ImageError(f"a monochrome image of shape {stored.shape}")
-    levels, places = _levels(stored, ds)
+    levels, indices = _levels(stored, ds)
     padding = _is_padding(levels, ds)
     values = _apply_modality(levels, ds)
     shown = _apply_voi(values, ds)
@@ -190,33 +190,33 @@ def _grey_from_monochrome(stored: NDArray[Any], ds: Dataset) -> Grey:
     elif ds.BitsStored <= 8:
         table = to_grey(values, float(values.min()), float(values.max()))
     else:
-        table = to_grey(values, *percentiles_of(values, np.where(padding, 0, _counts(places, len(levels)))))
+        table = to_grey(values, *percentiles_of(values, np.where(padding, 0, _counts(indices, len(levels)))))
     if ds.PhotometricInterpretation == "MONOCHROME1":
         table = 255 - table
     table[padding] = 0
     grey = np.empty(stored.shape, np.uint8)
-    for rows, place in places:
-        grey[rows] = table[place]
+    for rows, index in indices:
+        grey[rows] = table[index]
     return grey
 
 
 @dataclass(frozen=True)
-class _Places:
-    """For every pixel the place of its value among the levels, some rows at a time.
+class _Indices:
+    """The index of every pixel's value among the levels, some rows at a time.
 
-    NumPy indexes and counts with integers of 64 bits and makes them anew from others each time: of a whole image they
-    take eight bytes a pixel, and two ways through the memory.
+    NumPy indexes and counts with 64-bit integers and converts other types at each call: for a whole image that is eight
+    bytes a pixel, and two more passes over memory.
 
     Attributes:
         values: Shape (height, width).
-        first: The value whose place is 0; the next higher one has place 1.
+        first: Value with index 0; the next higher one has index 1.
     """
 
     values: NDArray[np.integer]
     first: int
 
     def __iter__(self) -> Iterator[tuple[slice, NDArray[np.intp]]]:
-        """Give rows and their places, shape (rows, width)."""
+        """Yield rows and their indices, shape (rows, width)."""
         height, width = self.values.shape
         step = max(1, _BLOCK // width)
         for start in range(0, height, step):
@@ -224,27 +224,27 @@ class _Places:
             yield rows, self.values[rows].astype(np.intp) - self.first
 
 
-def _counts(places: _Places, levels: int) -> NDArray[np.integer]:
+def _counts(indices: _Indices, levels: int) -> NDArray[np.integer]:
     """Return how many pixels have each level."""
     counts = np.zeros(levels, np.int64)
-    for _, place in places:
-        counts += np.bincount(place.ravel(), minlength=levels)
+    for _, index in indices:
+        counts += np.bincount(index.ravel(), minlength=levels)
     return counts
 
 
-def _levels(stored: NDArray[Any], ds: Dataset) -> tuple[Values, _Places]:
-    """Return the stored values that can occur, ascending, and for every pixel the place of its value among them."""
+def _levels(stored: NDArray[Any], ds: Dataset) -> tuple[Values, _Indices]:
+    """Return the possible stored values, ascending, and the index of every pixel's value among them."""
     bits = int(ds.BitsStored)
     least = -(2 ** (bits - 1)) if ds.PixelRepresentation else 0
     low, high = min(least, int(stored.min())), max(least + 2**bits - 1, int(stored.max()))
-    if high - low >= 2**17:  # deeper than 16 bits: no radiograph, but readable
+    if high - low >= 2**17:  # deeper than 16 bits: not a radiograph, but readable
         levels, index = np.unique(stored, return_inverse=True)
-        return levels.astype(np.float64), _Places(index.reshape(stored.shape), 0)
-    return np.arange(low, high + 1, dtype=np.float64), _Places(stored, low)
+        return levels.astype(np.float64), _Indices(index.reshape(stored.shape), 0)
+    return np.arange(low, high + 1, dtype=np.float64), _Indices(stored, low)
 
 
 def _is_padding(levels: Values, ds: Dataset) -> NDArray[np.bool_]:
-    """Tell which stored values are no part of the image (C.7.5.1.1.2)."""
+    """Return which stored values are padding, not image (C.7.5.1.1.2)."""
     first = ds.get("PixelPaddingValue")
     if first is None:
         return np.zeros(len(levels), dtype=bool)
@@ -260,7 +260,7 @@ def _apply_modality(levels: Values, ds: Dataset) -> Values:
 
 
 def _apply_voi(values: Values, ds: Dataset) -> Values | None:
-    """Return what the first VOI LUT or window shows as 0..1; None without a valid one."""
+    """Apply the first VOI LUT or window; return values in 0..1, or None if there is no valid one."""
     if ds.get("VOILUTSequence"):
         table = _lut_data(ds.VOILUTSequence[0], ds)
         shown = _apply_lut(values, ds.VOILUTSequence[0], ds) - table.min()
@@ -277,16 +277,16 @@ def _apply_voi(values: Values, ds: Dataset) -> Values | None:
 
 
 def _first(value: object) -> float:
-    """Return the first of one or many numbers, NaN without any."""
+    """Return the first of one or many numbers; NaN if there are none."""
     numbers = np.array(float("nan") if value is None else value, dtype=np.float64).ravel()
     return float(numbers[0]) if numbers.size else float("nan")
 
 
 def _apply_lut(values: Values, item: Dataset, ds: Dataset) -> Values:
-    """Look values up (C.11.1.1, C.11.2.1.1): those below the first mapped one get the first entry, above the last."""
+    """Look values up (C.11.1.1, C.11.2.1.1); values beyond the table get its first or last entry."""
     table = _lut_data(item, ds)
-    place = np.clip(np.rint(values - int(item.LUTDescriptor[1])), 0, len(table) - 1)
-    return table[place.astype(np.intp)]
+    index = np.clip(np.rint(values - int(item.LUTDescriptor[1])), 0, len(table) - 1)
+    return table[index.astype(np.intp)]
 
 
 def _lut_data(item: Dataset, ds: Dataset) -> Values:

@@ -1,7 +1,7 @@
-"""Lossless JPEG, 12-bit JPEG and JPEG-LS frames, decoded by GDCM in a process of its own.
+"""Decode lossless JPEG, 12-bit JPEG and JPEG-LS frames with GDCM, in a separate process.
 
-GDCM ends the process on many broken frames (an uncaught C++ exception or a segmentation fault), which must not end a
-server or a run over a million files. The process costs under 0.1 s and imports nothing but GDCM.
+GDCM crashes on many broken frames (an uncaught C++ exception or a segmentation fault), which must not end a server or a
+run over a million files. The process costs under 0.1 s and imports only GDCM.
 """
 
 import json
@@ -26,8 +26,8 @@ def decode_frame(
     """Decode one frame.
 
     Args:
-        frame: The encoded frame.
-        transfer_syntax: Its UID: JPEG or JPEG-LS.
+        frame: Encoded frame.
+        transfer_syntax: UID of its transfer syntax, JPEG or JPEG-LS.
         photometric: PhotometricInterpretation.
         size: Columns, Rows and SamplesPerPixel.
         planar: PlanarConfiguration.
@@ -35,10 +35,10 @@ def decode_frame(
         signed: Whether PixelRepresentation is 1.
 
     Returns:
-        The pixels, little endian, BitsAllocated each.
+        Pixels, little endian, of BitsAllocated bits each.
 
     Raises:
-        ImageError: The frame is broken, or takes longer than TIMEOUT_S.
+        ImageError: The frame is broken, or decoding takes longer than TIMEOUT_S.
     """
     what = json.dumps([transfer_syntax, photometric, size, planar, bits, signed])
     try:
@@ -58,7 +58,7 @@ def decode_frame(
 
 
 def main() -> None:
-    """Decode the frame on standard input as the first argument says, and write its pixels to standard output."""
+    """Decode the frame on standard input, described by the first argument, and write its pixels to standard output."""
     import gdcm
 
     transfer_syntax, photometric, (columns, rows, samples), planar, (allocated, stored), signed = json.loads(

@@ -1,4 +1,4 @@
-"""Grey arrays: their form, the limits of what is decoded, and how values become grey levels."""
+"""Grey arrays: their form, the size limits of images, and the mapping of values to grey levels."""
 
 from typing import Any
 
@@ -12,20 +12,20 @@ Grey = NDArray[np.uint8]
 MAX_PIXELS = 64_000_000
 """Four times the largest computed radiography plate in common use (about 4300 x 3600 pixels)."""
 MAX_DEEP_PIXELS = MAX_PIXELS // 4
-"""Of what takes many times its pixels in memory: 32 bits a pixel, and WebP, whose decoder keeps several canvases."""
+"""Limit for formats that need far more memory: 32 bits a pixel, and WebP, whose decoder keeps several canvases."""
 MIN_SIDE = 32
-"""Pixels; below this nothing of a lung can be seen."""
+"""Pixels; nothing of a lung is visible below this."""
 MAX_JPEG_SCANS = 100
-"""Scans of a progressive JPEG, each of which costs a pass over all pixels; encoders write about ten."""
+"""Limit for progressive JPEG: every scan costs a pass over all pixels; encoders write about ten."""
 DISPLAY_PERCENTILES = (0.1, 99.9)
-"""Grey range shown of pictures deeper than 8 bits that say nothing about their window: robust against a lead marker."""
+"""Grey range of images deeper than 8 bits without a window; robust against a lead marker."""
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 """Weights of red, green and blue, ITU-R BT.601."""
 _JPEG_SCAN = b"\xff\xda"  # marker SOS, ITU-T T.81 table B.1
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuse sizes in pixels that are too small to show a lung or too large to decode.
+    """Reject sizes in pixels that are too small to show a lung or too large to decode.
 
     Raises:
         ImageError: A side is shorter than MIN_SIDE, or there are more than MAX_PIXELS.
@@ -37,17 +37,17 @@ def check_size(width: int, height: int) -> None:
 
 
 def check_scans(jpeg: bytes) -> None:
-    """Refuse a progressive JPEG of so many scans that a small file takes hours to decode.
+    """Reject a progressive JPEG with so many scans that a small file takes hours to decode.
 
     Raises:
-        ImageError: It has more than MAX_JPEG_SCANS.
+        ImageError: More than MAX_JPEG_SCANS.
     """
     if jpeg.count(_JPEG_SCAN) > MAX_JPEG_SCANS:
         raise ImageError(f"a JPEG of more than {MAX_JPEG_SCANS} scans")
 
 
 def percentiles_of(levels: NDArray[np.float64], counts: NDArray[np.integer]) -> tuple[float, float]:
-    """Return DISPLAY_PERCENTILES of values that occur so many times each; both arrays of shape (n,)."""
+    """Return DISPLAY_PERCENTILES of a histogram: values and how often each occurs, both of shape (n,)."""
     order = np.argsort(levels)
     share = np.cumsum(counts[order]) / max(int(counts.sum()), 1)
     low, high = np.searchsorted(share, np.array(DISPLAY_PERCENTILES) / 100)
@@ -56,7 +56,7 @@ def percentiles_of(levels: NDArray[np.float64], counts: NDArray[np.integer]) -> 
 
 
 def to_grey(values: NDArray[Any], low: float, high: float) -> Grey:
-    """Map [low, high] linearly to 0..255 and clip; a uniform image (high not above low) becomes black."""
+    """Map [low, high] linearly to 0..255 and clip; if high is not above low (a uniform image), all becomes black."""
     scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low) if high > low else 0)
     grey: Grey = np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
     return grey

@@ -1,10 +1,10 @@
-"""Synthetic frontal chest radiographs, drawn from nothing: what tests, benchmarks and pictures of the program show.
+"""Drawn frontal chest radiographs, for tests, benchmarks and screenshots.
 
-A drawing, not a simulation: every part lies where a teaching drawing of a postero-anterior radiograph has it, at
-places that are exported as boxes, so that a test can say which side is up, left and bright. No patient is in it.
+They are drawings, not simulations, and show no patient: every part is where a teaching drawing of a postero-anterior
+radiograph has it. Exported boxes tell a test which side is up, left and bright.
 
 Boxes are left, top, right and bottom as shares of the image's width and height. As on every frontal radiograph the
-patient faces the reader: the patient's left lung and most of the heart lie on the right side of the image.
+patient faces the reader: the patient's left lung and most of the heart are on the right side of the image.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,14 +19,14 @@ from covidcxr.images.grey import Grey
 Box = tuple[float, float, float, float]
 Point = tuple[float, float]
 Layer = NDArray[np.float32]
-"""float32, shape (height, width), 0..1: how much of each pixel a part covers."""
+"""float32, shape (height, width), 0..1: the share of each pixel that a part covers."""
 
 RIGHT_LUNG: Box = (0.18, 0.25, 0.36, 0.66)
 """Inside the patient's right lung, on the image's left."""
 LEFT_LUNG: Box = (0.68, 0.22, 0.83, 0.56)
 """Inside the patient's left lung, on the image's right, above and beside the heart."""
 HEART: Box = (0.52, 0.56, 0.66, 0.72)
-"""Inside the heart's shadow; its mirror image lies in the right lung's base, which is darker."""
+"""Inside the heart's shadow; its mirror image is in the base of the right lung, which is darker."""
 SPINE: Box = (0.47, 0.20, 0.53, 0.90)
 """Inside the vertebral column."""
 LIVER: Box = (0.22, 0.86, 0.40, 0.96)
@@ -77,7 +77,7 @@ class Opacity:
     Attributes:
         x: Centre as a share of the width.
         y: Centre as a share of the height.
-        radius: Distance from the centre, as a share of the width, at which the patch has faded to a seventh.
+        radius: Distance from the centre, as a share of the width, at which the patch fades to a seventh.
         strength: Grey added at the centre as a share of the full range, in (0, 1].
     """
 
@@ -88,7 +88,7 @@ class Opacity:
 
     def __post_init__(self) -> None:
         if not (0 <= self.x <= 1 and 0 <= self.y <= 1 and self.radius > 0 and 0 < self.strength <= 1):
-            raise ValueError(f"Expected shares of the image, a radius above 0, a strength in (0, 1]. Received {self}.")
+            raise ValueError(f"Expected x and y in 0..1, a radius above 0 and a strength in (0, 1]. Received {self}.")
 
 
 def radiograph(
@@ -102,14 +102,14 @@ def radiograph(
     """Draw a frontal chest radiograph.
 
     Args:
-        rng: Decides the lung vessels, the exposure (a few percent) and the noise; the anatomy stays where it is.
+        rng: Random generator of the lung vessels, the exposure (a few percent) and the noise; the anatomy is fixed.
         size: Height and width in pixels, at least 64 each.
         opacities: Bright patches to add.
-        marker: Side marker, a key of MARKERS, or None.
+        marker: Side marker, a key of MARKERS; None draws none.
         noise: Standard deviation of the grain as a share of the full grey range.
 
     Returns:
-        uint8, shape ``size``, upright; the same for the same arguments and state of ``rng``.
+        uint8, shape ``size``, upright; the same arguments and state of ``rng`` give the same image.
 
     Raises:
         ValueError: A size below 64 pixels or a marker that is not in MARKERS.
@@ -135,7 +135,7 @@ def radiograph(
 
 
 class _Pen:
-    """Draws soft-edged shapes, given in shares of the image, on empty layers of one size."""
+    """Draws soft-edged shapes, in shares of the image, on empty layers of one size."""
 
     def __init__(self, size: tuple[int, int]) -> None:
         self.height, self.width = size
@@ -173,7 +173,7 @@ class _Pen:
 
 
 def _smooth(points: Sequence[Point], steps: int = 8) -> list[Point]:
-    """Catmull-Rom spline through all points but the first and the last, which only give directions."""
+    """Catmull-Rom spline through all points except the first and the last, which only set directions."""
     p = np.asarray(points, dtype=float)
     t = (np.arange(steps) / steps)[:, np.newaxis]
     pieces = [

@@ -1,4 +1,4 @@
-"""From a grey array to the input of a network: the only place where this happens."""
+"""Turn a grey array into the input of a network: the only place where this happens."""
 
 from dataclasses import dataclass
 
@@ -11,15 +11,15 @@ from covidcxr.images.grey import MIN_SIDE, Grey
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How a grey image becomes a network input; frozen into every model file.
+    """The conversion of a grey image to a network input; part of every model file.
 
     Attributes:
         size: Side of the square network input in pixels.
         crop: Share of the height and of the width that is kept, centred, in (0, 1].
-        equalize: Whether the histogram of the result is equalised, so that any strictly increasing change of the grey
-            values (window, gamma, exposure) leaves it almost unchanged.
-        blur: Standard deviation in network pixels of a Gaussian blur before that, at least 0; 0 leaves it out. It takes
-            away what resampling, compression and sharpening put into a picture, in training as in serving.
+        equalize: Whether the histogram of the result is equalised, so that strictly increasing changes of the grey
+            values (window, gamma, exposure) leave it almost unchanged.
+        blur: Standard deviation in network pixels of a Gaussian blur before equalising, at least 0; 0 turns it off. It
+            removes traces of resampling, compression and sharpening.
     """
 
     size: int
@@ -37,7 +37,7 @@ class Preprocessing:
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """Left, top, right and bottom of what the network sees, as shares of the width and height."""
+        """Left, top, right and bottom of the part that the network sees, as shares of the width and height."""
         margin = (1 - self.crop) / 2
         return margin, margin, 1 - margin, 1 - margin
 

@@ -1,4 +1,4 @@
-"""What a model file says about itself: the contract that travels inside MODEL.onnx as metadata."""
+"""The contract of a model file, stored in MODEL.onnx as metadata."""
 
 import json
 from collections.abc import Mapping
@@ -14,30 +14,30 @@ from covidcxr.prediction.verdict import Audit
 
 METADATA_KEY = "covidcxr"
 INPUT = "image"
-"""Graph input: uint8 (N, size, size, 1), as Preprocessing makes it; scaling is part of the graph."""
+"""Graph input: uint8 (N, size, size, 1), the result of Preprocessing; scaling is part of the graph."""
 PROBABILITIES = "probabilities"
 """Graph output: float32 (N, classes), sums to 1."""
 ACTIVATION_MAP = "activation_map"
 """Graph output: float32 (N, h, w, classes), the class activation map of every class, unscaled; absent in networks
-whose head allows none (Zhou et al. 2016 needs global average pooling and one dense layer)."""
+without global average pooling followed by one dense layer (Zhou et al. 2016)."""
 EMBEDDING = "embedding"
-"""Graph output: float32 (N, features), what the last layer makes the scores from."""
+"""Graph output: float32 (N, features), the input of the last layer."""
 LUNGS = "lungs"
 """Graph output: float32 (N, h, w, 1), probability of lung in each cell of the activation map, 0..1; absent in networks
-that look for no lungs."""
+that do not locate the lungs."""
 GATE = "gate"
 """Graph output: float32 (N, checks), a score for each of Artifact.gate; absent in models without a gate."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OperatingPoint:
-    """A threshold on the probability of COVID-19, and what it did on the validation images that it was chosen on.
+    """A threshold on the probability of COVID-19, and its results on the validation images that it was chosen on.
 
     Attributes:
-        name: Which one.
+        name: Name of the point.
         threshold: An image is positive if its probability of COVID-19 is at least this, 0..1.
         sensitivity: Share of the validation images with COVID-19 that are positive, 0..1.
-        sensitivity_interval: Ends of its 95 % interval, by bootstrap over groups.
+        sensitivity_interval: Ends of its 95 % interval, from a bootstrap over groups.
         specificity: Share of the other validation images that are not positive, 0..1.
         specificity_interval: Ends of its 95 % interval.
         images: Number of validation images.
@@ -65,7 +65,7 @@ class OperatingPoint:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the point whose ``dataclasses.asdict`` went through JSON, which knows neither enums nor tuples.
+        """Return the point whose ``dataclasses.asdict`` went through JSON, which has neither enums nor tuples.
 
         Raises:
             ValueError, KeyError, TypeError: Not such a point.
@@ -80,19 +80,20 @@ class Artifact:
 
     Attributes:
         name: Short name, such as ``covidcxr-default``.
-        version: Version of covidcxr that exported it.
+        version: Version of covidcxr that exported the file.
         labels: Classes in the order of the probability columns.
-        preprocessing: How a decoded image becomes the network's input.
-        recipe: The training recipe as TOML text.
+        preprocessing: Conversion of a decoded image to the network's input.
+        recipe: Training recipe as TOML text.
         data_hash: ``manifest.data_hash`` of the training manifest.
         created: Date of the export, ISO 8601.
         licence: Licence of the weights.
-        intended_use: One sentence for every place that shows a prediction.
-        temperature: What the graph divides the scores before softmax by, above 0 (Guo et al. 2017); 1 changes nothing.
+        intended_use: One sentence, shown with every prediction.
+        temperature: Divisor of the scores before softmax, above 0, already part of the graph (Guo et al. 2017).
         operating_points: Thresholds on the probability of COVID-19; empty in models without validation groups.
         conformal: Prediction sets and intervals; None in models without validation groups.
-        gate: Checks of the columns of the output ``gate``, the weightiest first; empty in models without one.
-        audit: What ``covidcxr audit`` found; None in models that nobody audited.
+        gate: Checks on the columns of the output ``gate``, the most important first; empty in models without one.
+        audit: Outcome of ``covidcxr audit``; None in models that were never audited.
+        schema: Version of this contract.
     """
 
     name: str
@@ -126,7 +127,7 @@ class Artifact:
         """Parse the metadata properties of an ONNX file.
 
         Raises:
-            ArtifactError: The contract is missing, of another schema or not valid; the message names ``path``.
+            ArtifactError: The contract is missing, invalid or of another schema; the message names ``path``.
         """
         if METADATA_KEY not in metadata:
             raise ArtifactError(f"Expected a model exported by covidcxr. Received {path} without its metadata.")

@@ -1,4 +1,4 @@
-"""How an activation map is drawn: numbers that Python and the page's scripts share."""
+"""Colours of the activation map, shared by Python and the page's scripts."""
 
 COLOURS = (
     (13, 8, 135),
@@ -14,6 +14,6 @@ COLOURS = (
     (240, 249, 33),
 )
 """Red, green, blue for 0, 0.1, ... 1: every tenth of the colour map "plasma" of S. van der Walt and N. Smith (2015,
-CC0). It grows lighter all the way from blue to yellow, also for people who lack the receptors for red or green."""
+CC0). Its lightness increases from blue to yellow, also for people who lack the receptors for red or green."""
 FAINT, FULL = 0.15, 0.6
-"""Below FAINT nothing is drawn; from there the colour grows to its full opacity at FULL."""
+"""Nothing is drawn below FAINT; opacity increases from there to its full value at FULL."""

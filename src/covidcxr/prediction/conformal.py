@@ -1,4 +1,4 @@
-"""Which classes remain possible, and how sure a probability is: made by calibration, applied with NumPy alone."""
+"""Prediction sets and intervals of the probability of COVID-19: computed by calibration, applied with NumPy only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +12,13 @@ class Conformal:
     """Class-conditional conformal prediction sets (Vovk 2012) and a Venn-Abers interval (Vovk and Petej 2014).
 
     Attributes:
-        coverage: Share of the images of every class whose set holds that class, as far as new images are like the
-            validation images, 0..1.
-        thresholds: For each class in the order of the model's labels: the set holds it if its probability is at
-            least this, 0..1.
+        coverage: Share of the images of each class whose set contains that class, 0..1, if new images resemble the
+            validation images.
+        thresholds: Lowest probability, 0..1, with which the set contains a class, for each of the model's labels.
         images: Number of validation images of each class.
-        scores: Ascending probabilities of COVID-19 at which the interval changes, 0..1; of them ``low`` and ``high``.
-        low: Lower end of the interval from each of ``scores`` on, 0..1.
-        high: Upper end.
+        scores: Ascending probabilities of COVID-19 at which the interval changes, 0..1, shape (n,).
+        low: Lower end of the interval from each of ``scores`` on, 0..1, shape (n,).
+        high: Upper end, 0..1, shape (n,).
     """
 
     coverage: float
@@ -38,7 +37,7 @@ class Conformal:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the object whose ``dataclasses.asdict`` went through JSON, which knows no tuples.
+        """Return the object whose ``dataclasses.asdict`` went through JSON, which has no tuples.
 
         Raises:
             ValueError, KeyError, TypeError: Not such an object.
@@ -47,12 +46,12 @@ class Conformal:
         return cls(coverage=values["coverage"], **{name: tuple(values[name]) for name in lists})
 
     def prediction_set(self, probabilities: Sequence[float]) -> tuple[int, ...]:
-        """Return the indices of the classes that remain possible; may be none or all."""
+        """Return the indices of the classes that remain possible, from none to all."""
         pairs = enumerate(zip(probabilities, self.thresholds, strict=True))
         return tuple(index for index, (probability, threshold) in pairs if probability >= threshold)
 
     def interval(self, probability: float) -> tuple[float, float] | None:
-        """Return the ends of the interval of a probability of COVID-19; None without any scores."""
+        """Return the ends of the interval of a probability of COVID-19; None if there are no scores."""
         if not self.scores:
             return None
         place = max(0, int(np.searchsorted(self.scores, probability, side="right")) - 1)

@@ -1,4 +1,4 @@
-"""Which images the model answers for: checks of the pixels, and of scores that the network itself gives an image."""
+"""Checks that decide whether the model answers for an image: on its pixels, and on scores of the network itself."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from covidcxr.images.grey import Grey
 from covidcxr.prediction.flags import Flag, FlagCode
 
 SMALLEST_SIDE = 100
-"""Pixels. Of a smaller image the network, which sees 224, would see what the enlargement made up."""
+"""Pixels. Smaller images would be upsampled to 224 px, and the network would judge interpolation."""
 EXTREME = 0.95
-"""Largest share of black and white pixels."""
+"""Largest accepted share of black and white pixels."""
 BLACK, WHITE = 8, 247
 
 
@@ -22,9 +22,9 @@ class Check:
     """A threshold on one column of the graph output ``gate``.
 
     Attributes:
-        code: What a score at or above the threshold says of the image.
-        threshold: Of the score.
-        declines: Whether the model then gives no answer.
+        code: Flag of an image whose score is at least the threshold.
+        threshold: Threshold on the score.
+        declines: Whether the model then declines to answer.
     """
 
     code: FlagCode
@@ -42,7 +42,7 @@ class Check:
 
 
 def pixel_flags(grey: Grey) -> tuple[Flag, ...]:
-    """Return what the pixels alone say against an image: uint8, shape (height, width), from covidcxr.images."""
+    """Return the flags of an image by its pixels alone: uint8, shape (height, width), from covidcxr.images."""
     if grey.min() == grey.max():
         return (Flag(FlagCode.UNIFORM),)
     if min(grey.shape) < SMALLEST_SIDE:
@@ -53,10 +53,10 @@ def pixel_flags(grey: Grey) -> tuple[Flag, ...]:
 
 
 def score_flags(checks: Sequence[Check], scores: NDArray[np.float32]) -> tuple[Flag, ...]:
-    """Return what the network's scores say against an image, the first check first.
+    """Return the flags of an image by the network's scores, in the order of the checks.
 
     Args:
-        checks: From the model file.
+        checks: Checks of the model file.
         scores: float32, shape (checks,): the image's row of the graph output ``gate``.
     """
     return tuple(

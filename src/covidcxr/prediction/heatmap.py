@@ -1,4 +1,4 @@
-"""The activation map, drawn in colour over the radiograph it belongs to."""
+"""Draw an activation map in colour over its radiograph."""
 
 import math
 
@@ -15,11 +15,10 @@ def overlay(grey: Grey, activation_map: ActivationMap, *, strength: float = 0.5,
     """Draw an activation map over its radiograph.
 
     Args:
-        grey: uint8, shape (height, width): the image that was scored, whole.
-        activation_map: What the predictor said about it.
+        grey: uint8, shape (height, width): the whole image that was scored.
+        activation_map: Its activation map.
         strength: Opacity of the strongest places, 0 (radiograph only) to 1 (colours only).
-        max_side: The picture is scaled down to at most so many pixels a side, for a radiograph of 15 megapixels says
-            no more about a map of 7 x 7 cells.
+        max_side: Longest side of the result in pixels; more of them show no more of a map of a few cells.
 
     Returns:
         RGB image with the aspect ratio of ``grey``.
@@ -38,7 +37,7 @@ def overlay(grey: Grey, activation_map: ActivationMap, *, strength: float = 0.5,
 
 
 def _upsample(activation_map: ActivationMap, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Place the map in its box on an image of this width and height: float32, shape (height, width), 0 outside."""
+    """Place the map in its box on an image of a width and height: float32, shape (height, width), 0 outside."""
     width, height = size
     rows, columns = activation_map.values.shape
     left, top, right, bottom = activation_map.box
@@ -58,12 +57,12 @@ def _upsample(activation_map: ActivationMap, size: tuple[int, int]) -> NDArray[n
 
 
 def _place(share: float, low: float, high: float) -> float:
-    """Where a share of the image lies within a box, 0..1."""
+    """Convert a share of the image to a share of the box, 0..1."""
     return min(max((share - low) / (high - low), 0.0), 1.0)
 
 
 def _colours(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Look 0..1 up in COLOURS with linear interpolation: float32, shape (height, width, 3), 0..255."""
+    """Look values in 0..1 up in COLOURS, with linear interpolation: float32, shape (height, width, 3), 0..255."""
     table = np.array(COLOURS, np.float32)
     steps = np.linspace(0, 1, len(table))
     fine = np.stack([np.interp(np.linspace(0, 1, 256), steps, channel) for channel in table.T], axis=-1)

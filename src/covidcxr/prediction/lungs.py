@@ -1,4 +1,4 @@
-"""Where the lungs are on a radiograph: the lung network's file to masks and boxes."""
+"""Locate the lungs on a radiograph: masks and boxes from the lung network."""
 
 import json
 from collections.abc import Sequence
@@ -23,12 +23,12 @@ METADATA_KEY = "covidcxr.lungs"
 BATCH = 32
 
 Mask = NDArray[np.bool_]
-"""bool, shape (height, width) of its image: True where lung is."""
+"""bool, shape (height, width) of its image: True for lung."""
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom as shares of the image's width and height."""
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 _STRAY = 0.005
-"""Share of a mask's pixels on each side that a box may leave out, so that no stray speck stretches it."""
+"""Share of a mask's pixels that a box may leave out on each side, so that stray pixels do not enlarge it."""
 
 
 class LungSegmenter:
@@ -56,13 +56,13 @@ class LungSegmenter:
             raise ArtifactError(f"Expected a lung network of covidcxr. Received {path}: {error!r}") from error
 
     def probabilities(self, greys: Sequence[Grey]) -> NDArray[np.float32]:
-        """Say how likely every place is lung.
+        """Compute the probability of lung at every place.
 
         Args:
             greys: Decoded images from covidcxr.images.
 
         Returns:
-            float32, shape (n, size, size), 0..1, each the whole image squeezed to a square.
+            float32, shape (n, size, size), 0..1; each is the whole image resized to a square.
         """
         size = self.preprocessing.size
         found = np.empty((len(greys), size, size), np.float32)
@@ -72,9 +72,10 @@ class LungSegmenter:
         return found
 
     def masks(self, greys: Sequence[Grey]) -> list[Mask]:
-        """Find the lungs of decoded images, each mask of its image's size; what lies behind the heart counts as lung.
+        """Locate the lungs, including the parts behind the heart.
 
-        A mask is empty where the network sees no lung.
+        Returns:
+            One mask for each image, of its size; empty if the network sees no lung.
         """
         found = self.probabilities(greys)
         return [_at_size(lungs, grey.shape) for lungs, grey in zip(found, greys, strict=True)]
@@ -84,8 +85,8 @@ def box(mask: Mask, margin: float) -> Box:
     """Return the box around the lungs.
 
     Args:
-        mask: From LungSegmenter.masks.
-        margin: What to add on each side, as a share of the box's own width and height, at least 0.
+        mask: Mask from LungSegmenter.masks.
+        margin: Margin to add on each side, as a share of the box's own width and height, at least 0.
 
     Returns:
         A box within the image; WHOLE if the mask is empty.
@@ -100,7 +101,7 @@ def box(mask: Mask, margin: float) -> Box:
 
 
 def _span(places: NDArray[np.intp], side: int, margin: float) -> tuple[float, float]:
-    """Return the ends of a box on one axis of ``side`` pixels, as shares of it."""
+    """Return the ends of a box on an axis of ``side`` pixels, as shares of it."""
     low, high = np.quantile(places, [_STRAY, 1 - _STRAY], method="nearest")
     wider = margin * (high + 1 - low)
     return float(max(0, low - wider) / side), float(min(side, high + 1 + wider) / side)

@@ -1,4 +1,4 @@
-"""A model file to predictions: everything that shows a number to a person calls this, and nothing else does."""
+"""Turn decoded images into predictions with a model file. Every number that a person sees comes from here."""
 
 import hashlib
 from collections.abc import Collection, Sequence
@@ -26,23 +26,22 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 LUNG = 0.5
-"""Probability from which a cell of the activation map counts as lung."""
+"""Lowest probability with which a cell of the activation map counts as lung."""
 AT_ONCE = 4
-"""Images in one run of the network: what lies between the layers of more does not fit into the cache of a core, and
-each then takes longer (docs/performance.md)."""
+"""Batch size of one inference call. Activations of larger batches exceed the core's cache and slow every image down
+(docs/performance.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ActivationMap:
-    """Where the evidence lies (class activation map, Zhou et al. 2016).
+    """The places of the evidence (class activation map, Zhou et al. 2016).
 
     Attributes:
-        values: float32, shape (h, w), 0..1, 1 is the strongest place of this image: evidence for the predicted class.
-        contrast: float32, shape (h, w), -1..1: above 0 what speaks for COVID-19, below 0 what speaks for another
-            pneumonia; None in models that lack one of these classes.
-        lung_share: Share of ``values`` that lies in lung, 0..1; None where ``values`` are all zero or the network looks
-            for no lungs.
-        lungs: float32, shape (h, w), 0..1, probability of lung in each cell; None where the network looks for no lungs.
+        values: float32, shape (h, w), 0..1: evidence for the predicted class; 1 at the strongest place of this image.
+        contrast: float32, shape (h, w), -1..1: evidence for COVID-19 above 0, for another pneumonia below 0; None in
+            models that lack one of these classes.
+        lung_share: Share of ``values`` in the lungs, 0..1; None if ``values`` are all zero or ``lungs`` is None.
+        lungs: float32, shape (h, w), 0..1: probability of lung in each cell; None if the network does not locate lungs.
         box: Left, top, right, bottom of the map in the whole image, as shares of its width and height.
     """
 
@@ -54,11 +53,11 @@ class ActivationMap:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
-    """On which side of an operating point an image lies.
+class Decision:
+    """The result of an image at an operating point.
 
     Attributes:
-        threshold: Of the operating point, 0..1.
+        threshold: Threshold of the operating point, 0..1.
         positive: Whether the probability of COVID-19 is at least the threshold.
     """
 
@@ -68,26 +67,26 @@ class Call:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class Prediction:
-    """What the model says about one image.
+    """The answer of a model for one image.
 
     Attributes:
-        label: Most probable class, None if the model abstained.
-        probabilities: Probability of every class of the model, 0..1, sum 1.
-        interval: Ends of the interval of the probability of COVID-19 (covidcxr.prediction.conformal); None in models
-        without.
-        prediction_set: Classes that remain possible; None in models without conformal thresholds.
-        operating_points: Call at every operating point of the model; empty in models without any and in abstentions.
-        flags: What to know before using the number, the weightiest first.
-        model: Name and hash of the model file.
-        audit: What an audit found out about the model; None if nobody audited it.
-        activation_map: None in models without one and in abstentions.
+        label: Most probable class; None if the model declines to answer.
+        probabilities: Probability of every class of the model, 0..1; they sum to 1.
+        interval: Ends of the interval of the probability of COVID-19, 0..1; None in models without calibration. See
+            covidcxr.prediction.conformal.
+        prediction_set: Classes that remain possible; None in models without calibration.
+        operating_points: Decision at each operating point; empty in models without any, and if the model declines.
+        flags: Reasons to distrust or decline the prediction, the most important first.
+        model: Name and start of the sha256 of the model file.
+        audit: Outcome of the model's shortcut audit; None if it was never audited.
+        activation_map: Places of the evidence; None in models without maps, and if the model declines.
     """
 
     label: Label | None
     probabilities: dict[Label, float]
     interval: tuple[float, float] | None
     prediction_set: tuple[Label, ...] | None
-    operating_points: dict[PointName, Call]
+    operating_points: dict[PointName, Decision]
     flags: tuple[Flag, ...]
     model: str
     audit: Audit | None
@@ -95,12 +94,12 @@ class Prediction:
 
     def __repr__(self) -> str:
         shares = ", ".join(f"{label} {100 * share:.1f} %" for label, share in self.probabilities.items())
-        calls = [f"{'above' if call.positive else 'below'} {name}" for name, call in self.operating_points.items()]
-        ends = [f"COVID-19 {' to '.join(f'{100 * end:.1f}' for end in self.interval)} %"] if self.interval else []
-        numbers = "" if self.abstained else "; ".join([*ends, *calls]) + ". "
+        interval = [f"COVID-19 {' to '.join(f'{100 * end:.1f}' for end in self.interval)} %."] if self.interval else []
+        points = [f"{'Above' if at.positive else 'Below'} {name}." for name, at in self.operating_points.items()]
+        numbers = [] if self.abstained else [*interval, *points]
         return (
             f"{'no answer' if self.abstained else f'{self.label} ({shares})'}\n"
-            f"{numbers}{' '.join(flag.text for flag in self.flags)}\n"
+            f"{' '.join([*numbers, *(flag.text for flag in self.flags)]) or 'No flags.'}\n"
             f"{self.model}, audit: {self.audit.verdict if self.audit else 'none'}. {DISCLAIMER}"
         )
 
@@ -111,12 +110,12 @@ class Prediction:
 
     @property
     def reason(self) -> str | None:
-        """Why it declined, in plain words; None if it answered."""
+        """Why the model declines, as a sentence; None if it answers."""
         return next((flag.text for flag in self.flags if flag.declines), None)
 
     @property
     def lung_share(self) -> float | None:
-        """Share of the activation map that lies in lung, 0..1, where there is a map and the network looks for lungs."""
+        """Share of the activation map in the lungs, 0..1; None without a map, or if lungs are not located."""
         return self.activation_map.lung_share if self.activation_map else None
 
     def to_dict(self, path: str) -> dict[str, Any]:
@@ -128,12 +127,12 @@ class Predictor:
     """A loaded model file. Safe to share between threads.
 
     Attributes:
-        artifact: What the file says about itself.
-        model: Name and hash of the file.
-        outputs: Names of what the network gives, see covidcxr.prediction.artifact.
+        artifact: Contract of the file.
+        model: Name and start of the sha256 of the file.
+        outputs: Names of the network's outputs; see covidcxr.prediction.artifact.
 
     Example:
-        A drawn radiograph; covidcxr.images.decode.read_image gives that of a file.
+        A drawn radiograph; covidcxr.images.decode.read_image decodes a file.
 
         >>> from covidcxr.images.phantom import radiograph
         >>> grey = radiograph(np.random.default_rng(0), size=(1024, 896))
@@ -171,7 +170,7 @@ class Predictor:
         return cls(session, artifact, f"{artifact.name}@{hashing.result()[:12]}")
 
     def predict(self, grey: Grey) -> Prediction:
-        """Score one decoded image: uint8, shape (height, width), from covidcxr.images."""
+        """Score a decoded image: uint8, shape (height, width), from covidcxr.images."""
         return self.predict_many([grey])[0]
 
     def predict_many(self, greys: Sequence[Grey]) -> list[Prediction]:
@@ -185,14 +184,14 @@ class Predictor:
         ]
 
     def run(self, greys: Sequence[Grey], names: Collection[str]) -> dict[str, NDArray[np.float32]]:
-        """Return outputs of the network as they are, for those who study it.
+        """Return raw outputs of the network.
 
         Args:
             greys: Decoded images, at least one.
-            names: Some of ``outputs``.
+            names: Names of outputs, from ``outputs``.
 
         Returns:
-            By name, see covidcxr.prediction.artifact.
+            Arrays by name; see covidcxr.prediction.artifact for shapes.
         """
         batch = np.stack([self.artifact.preprocessing(grey) for grey in greys])[..., np.newaxis]
         parts = [
@@ -220,7 +219,7 @@ class Predictor:
             probabilities=by_label,
             interval=interval,
             prediction_set=prediction_set,
-            operating_points={} if declined else self._calls(by_label),
+            operating_points={} if declined else self._decisions(by_label),
             flags=flags,
             model=self.model,
             audit=artifact.audit,
@@ -242,21 +241,21 @@ class Predictor:
         box = self.artifact.preprocessing.box
         return ActivationMap(values=values, contrast=contrast, lung_share=lung_share, lungs=lungs, box=box)
 
-    def _calls(self, probabilities: dict[Label, float]) -> dict[PointName, Call]:
+    def _decisions(self, probabilities: dict[Label, float]) -> dict[PointName, Decision]:
         return {
-            point.name: Call(threshold=point.threshold, positive=probabilities[Label.COVID] >= point.threshold)
+            point.name: Decision(threshold=point.threshold, positive=probabilities[Label.COVID] >= point.threshold)
             for point in self.artifact.operating_points
         }
 
 
 def _sha256(path: Path) -> str:
-    # In one piece: file_digest() reads in hundreds, each of which waits for whatever other threads compute.
+    # In one piece: file_digest() reads hundreds of blocks, and each waits for the computation of other threads.
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
         return hashlib.sha256(content).hexdigest()
 
 
 def _unit_range(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Keep the positive evidence and divide it by its maximum; all zeros where there is none."""
+    """Keep the positive evidence and divide it by its maximum; all zeros if there is none."""
     positive = np.maximum(values, 0)
     peak = positive.max()
     return positive / peak if peak > 0 else positive

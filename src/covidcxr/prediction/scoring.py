@@ -1,4 +1,4 @@
-"""Score many files: decode, predict, report, both what can be scored and what cannot."""
+"""Score many files: decode, predict, and report every file, with its prediction or its error."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -22,15 +22,15 @@ AT_ONCE = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A file with its decoded image, then with its prediction; or with the reason why there is none.
+    """A file with its decoded image and its prediction, or with an error.
 
     Attributes:
         path: Path or name, as the user gave it.
         grey: uint8, shape (height, width); None with an error.
-        prediction: None with an error, and until the image is scored.
-        error: Why the file cannot be scored; None for an image.
-        decode_ms: Milliseconds that decoding took.
-        predict_ms: Milliseconds that the prediction took, as this image's part of the time for all at once.
+        prediction: Prediction; None with an error, and before the image is scored.
+        error: Why the file cannot be scored; None otherwise.
+        decode_ms: Time of decoding in milliseconds.
+        predict_ms: Time of prediction in milliseconds, divided by the number of images predicted together.
     """
 
     path: str
@@ -52,8 +52,8 @@ def score_files(predictor: "Predictor", files: "Iterable[ImagePath]", *, at_once
     """Decode and score files, in their order.
 
     Args:
-        predictor: The loaded model.
-        files: Each with a path, or with an error, which becomes its outcome.
+        predictor: Loaded model.
+        files: Files to score; one with an error keeps it.
         at_once: Decoded images in memory at a time.
     """
     return scored(predictor, decode_files(files), at_once=at_once)
@@ -69,8 +69,8 @@ def decoded(outcome: AnyOutcome, decode: "Callable[[str], Grey]") -> AnyOutcome:
     """Return an outcome with its image, or with the error of decoding it.
 
     Args:
-        outcome: Without an image; one with an error is returned as it is.
-        decode: Returns the image, given the path; raises ImageError.
+        outcome: Outcome without an image; returned unchanged if it has an error.
+        decode: Function from path to image; may raise ImageError.
     """
     if outcome.error is not None:
         return outcome
@@ -85,8 +85,8 @@ def scored(predictor: "Predictor", outcomes: Iterable[AnyOutcome], *, at_once: i
     """Score decoded images, in their order.
 
     Args:
-        predictor: The loaded model.
-        outcomes: With images or errors, see ``decoded``; consumed ``at_once`` at a time.
+        predictor: Loaded model.
+        outcomes: Outcomes of ``decoded``, consumed ``at_once`` at a time.
         at_once: Decoded images in memory at a time.
     """
     source = iter(outcomes)
