@@ -57,7 +57,7 @@ def test_the_page_before_and_after_a_result(page):
     page.get_by_text("Try an example").click()
     expect(page.locator(".sample")).to_have_count(1)
     assert problems(page) == []
-    page.get_by_label("Show what the DICOM header says").check()
+    page.get_by_label("Show patient data from the DICOM header").check()
     choose(page, RADIOGRAPH, TEXT, BRIGHT)
     wait_done(page, 3)
     for details in page.locator(".card details:visible > summary").all():
@@ -77,14 +77,14 @@ def test_the_comparison(page):
 
 def test_the_page_that_is_not_there(page):
     page.goto(page.url + "nothing")
-    page.get_by_role("link", name="To the page for images").click()
+    page.get_by_role("link", name="Go to the page for images").click()
     expect(page.locator("#drop")).to_be_visible()
     page.go_back()
-    expect(page.get_by_role("heading", level=1)).to_have_text("There is no such page")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Page not found")
     assert problems(page) == []
 
 
 def test_the_page_about_the_model(page):
-    page.get_by_role("link", name="The model").click()
-    expect(page.get_by_role("heading", level=1)).to_have_text("What is known of the model")
+    page.get_by_role("link", name="About the model").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("About the model")
     assert problems(page) == []

@@ -153,7 +153,7 @@ def test_the_patient_is_shown_to_those_who_ask_only(page):
     choose(page, plate)
     wait_done(page, 1)
     expect(page.locator(".patient")).to_be_hidden()
-    page.get_by_label("Show what the DICOM header says of the patient").check()
+    page.get_by_label("Show patient data from the DICOM header").check()
     choose(page, plate, NORMAL)
     wait_done(page, 3)
     first, second, third = page.locator(".card").all()

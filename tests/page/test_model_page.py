@@ -67,7 +67,7 @@ def test_the_model_is_described_by_its_own_file(judged):
     artifact = judged.artifact
     assert judged.model in text
     assert artifact.intended_use in text
-    assert "the middle 90 % of the width and height, squeezed to 224 x 224 grey pixels" in text.lower()
+    assert "the middle 90 % of the width and height, resized to 224 x 224 grey pixels" in text.lower()
     assert "screening, 30.0 %" in text
     assert "96.0 % (80.0 to 99.0)" in text
     assert "for 85 % of the images of every class" in text
@@ -82,8 +82,8 @@ def test_every_test_of_the_audit_stands_there_with_its_figure(judged):
 
 def test_models_without_audit_and_sets_say_so(predictor):
     text = plain(read(predictor))
-    assert "Nobody has audited this model file" in text
-    assert "This model file holds no prediction sets." in text
+    assert "This model file was never audited" in text
+    assert "This model file contains no prediction sets." in text
 
 
 def test_the_figures_come_from_the_package(predictor):
@@ -104,7 +104,7 @@ def test_every_column_has_a_header(predictor):
 
 
 def test_figures_of_another_model_are_not_passed_off_as_this_ones(predictor):
-    foreign = "That is not the model that answers here."
+    foreign = "This server uses another model."
     assert plain(read(predictor)).count(foreign) == 2  # external and held-out
     shipped = Predictor.load()
     assert (foreign in plain(read(shipped))) == (reports()["held-out"]["model"] != shipped.model)
@@ -113,7 +113,7 @@ def test_figures_of_another_model_are_not_passed_off_as_this_ones(predictor):
 def test_how_often_the_sets_held_the_true_class_is_told_of_this_model_only(judged, monkeypatch):
     coverage = {f"coverage_{label}": {"value": 0.87, "low": 0.82, "high": 0.92} for label in judged.artifact.labels}
     report = {**reports()["held-out"], "prediction_sets": {"coverage": 0.85, "metrics": coverage}}
-    words = "the true class was in it for 87.0 % (82.0 to 92.0) of Normal,"
+    words = "it contained the true class for 87.0 % (82.0 to 92.0) of Normal,"
     monkeypatch.setattr(pages, "reports", lambda: {"held-out": report})
     assert words not in plain(read(judged))
     report["model"] = judged.model
@@ -122,7 +122,7 @@ def test_how_often_the_sets_held_the_true_class_is_told_of_this_model_only(judge
 
 def test_an_installation_without_reports_says_so(predictor, monkeypatch):
     monkeypatch.setattr(pages, "reports", dict)
-    assert "The reports are not part of this installation." in plain(read(predictor))
+    assert "This installation does not include the reports." in plain(read(predictor))
 
 
 def test_every_collection_is_named_with_its_licence(predictor):
@@ -130,4 +130,4 @@ def test_every_collection_is_named_with_its_licence(predictor):
     for source in SOURCES.values():
         assert f"{source.title}" in text
         assert f"Licence: {source.licence}" in text
-    assert text.count("never trained on") == 1
+    assert text.count("never used in training") == 1

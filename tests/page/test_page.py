@@ -299,7 +299,7 @@ def test_everything_can_be_done_with_the_keyboard(page):
     tab(page.get_by_role("link", name="To the content"))
     for name in ("covidcxr", "Images", "The model"):
         tab(page.get_by_role("link", name=name, exact=True))
-    tab(page.get_by_label("Show what the DICOM header says"))
+    tab(page.get_by_label("Show patient data from the DICOM header"))
     tab(page.get_by_label("Choose images"))
     assert page.locator("label.button").evaluate("(label) => getComputedStyle(label).outlineStyle") == "solid"
     with page.expect_file_chooser() as chooser:

@@ -51,7 +51,7 @@ def test_predictive_values_follow_the_share_of_people_with_covid(page, predictor
     slider.fill("0.1")
     expect(number).to_have_value("0.1")
     expect_values(page.locator(".card").all(), predictor, 0.001)
-    expect(page.locator(".prevalence")).to_contain_text("validation images that the thresholds were chosen on")
+    expect(page.locator(".prevalence")).to_contain_text("validation images used to choose the thresholds")
 
 
 @pytest.mark.parametrize(("typed", "kept"), [("99", "50"), ("0", "0.1"), ("7.26", "7.3"), ("", "5")])

@@ -130,7 +130,7 @@ def test_the_example_and_the_model_page_work_without_a_server(open_page, static_
     page.get_by_text("No radiograph at hand?").click()
     page.get_by_role("button", name="A drawing").click()
     wait_done(page, 1)
-    page.get_by_role("link", name="The model").click()
+    page.get_by_role("link", name="About the model").click()
     expect(page.get_by_role("heading", name="Your images")).to_be_visible()
     expect(page.get_by_text("The model runs in your browser")).to_be_visible()
 

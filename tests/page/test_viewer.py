@@ -152,7 +152,7 @@ def test_sliders_set_window_and_level_and_reset_takes_them_back(card):
 
 def test_a_drag_sets_window_and_level_once_asked_to(page, card):
     switch(card).uncheck()
-    button = card.get_by_role("button", name="Drag sets window")
+    button = card.get_by_role("button", name="Window by dragging")
     button.click()
     expect(button).to_have_attribute("aria-pressed", "true")
     stage = card.locator(".stage")

@@ -220,7 +220,7 @@ def test_an_address_of_no_page_gets_a_page_that_leads_home(client, path):
     assert answer.content_type.startswith("text/html")
     page = answer.get_data(as_text=True)
     assert DISCLAIMER in page
-    assert '<a href="/">To the page for images</a>' in page
+    assert '<a href="/">Go to the page for images</a>' in page
     assert 'href="/static/page.css"' in page
 
 

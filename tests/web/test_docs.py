@@ -47,7 +47,7 @@ def test_the_page_shows_the_interfaces_under_the_strict_policy(predictor, browse
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("request", lambda call: call.url.startswith((address, "data:")) or problems.append(call.url))
         page.goto(address)
-        page.get_by_role("link", name="all interfaces for programs").click()
+        page.get_by_role("link", name="all APIs").click()
         expect(page.get_by_text(DISCLAIMER)).to_have_count(1)
         expect(page.get_by_text(DISCLAIMER)).to_be_visible()
         expect(page.get_by_text("Score one or more images")).to_be_visible()
@@ -63,7 +63,7 @@ def test_the_page_shows_the_interfaces_under_the_strict_policy(predictor, browse
                 field.set_input_files(IMAGE)
             operation.get_by_role("button", name="Execute").click()
             expect(operation.locator(".live-responses-table")).to_contain_text(received)
-        page.get_by_role("link", name="To the page for images").click()
+        page.get_by_role("link", name="Go to the page for images").click()
         expect(page.locator("#drop")).to_be_visible()
         page.close()
     assert problems == []

@@ -60,7 +60,7 @@ def test_without_the_token_programs_get_a_problem_and_people_an_explanation(pred
     page = client.get("/", headers=headers)
     assert page.status_code == 401
     assert page.headers["WWW-Authenticate"].startswith("Basic realm=covidcxr")  # browsers then ask
-    assert "This server wants a token" in page.get_data(as_text=True)
+    assert "This server requires a token" in page.get_data(as_text=True)
     assert "default-src 'self'" in page.headers["Content-Security-Policy"]
 
 
@@ -76,7 +76,7 @@ def test_the_rate_limit_counts_uploads_by_client(predictor):
     assert [post(client, environ_base=first).status_code for _ in range(3)] == [200, 200, 429]
     answer = post(client, environ_base=first)
     assert answer.content_type == "application/problem+json"
-    assert answer.json["detail"] == "Expected at most 2 per 1 minute from one client. Received more."
+    assert answer.json["detail"] == "Too many requests: the limit is 2 per 1 minute for one client."
     assert 1 <= int(answer.headers["Retry-After"]) <= 60
     assert post(client, environ_base=second).status_code == 200
     assert client.get("/api/v1/model", environ_base=first).status_code == 200

@@ -121,38 +121,38 @@ def test_a_client_of_the_protocol_understands_it(model_file, predictor, tmp_path
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        ([], "an object with 'inputs'"),
-        ({}, "an object with 'inputs'"),
+        ([], "an object with a valid 'inputs'"),
+        ({}, "an object with a valid 'inputs'"),
         ({"inputs": []}, "one input, image or pixels. Received 0"),
         ({"inputs": [files(), files()]}, "one input, image or pixels. Received 2"),
-        ({"inputs": [1]}, "an object with 'name'"),
+        ({"inputs": [1]}, "an object with a valid 'name'"),
         ({"inputs": [files(name="input")]}, "Expected the input image"),
         ({"inputs": [files(datatype="FP32")]}, "Expected the input image"),
         ({"inputs": [files(shape=[3, 1])]}, "Expected the input image"),
         ({"inputs": [files(shape=[])]}, "Expected the input image"),
         ({"inputs": [files(shape=[2])]}, "Expected 2 elements"),
-        ({"inputs": [files(shape=[True])]}, "a shape of whole numbers"),
-        ({"inputs": [files(shape=[-1])]}, "a shape of whole numbers"),
+        ({"inputs": [files(shape=[True])]}, "a shape of integers"),
+        ({"inputs": [files(shape=[-1])]}, "a shape of integers"),
         ({"inputs": [files(shape=[6])]}, "at most 5 images"),
         ({"inputs": [files(data=["no base64!"], shape=[1])]}, "in base64"),
         ({"inputs": [files(data=["no base64!"] * 2, shape=[1])]}, "Expected 1 elements"),
         ({"inputs": [files(data=[7], shape=[1])]}, "in base64"),
-        ({"inputs": [files(data="text", shape=[1])]}, "an object with 'data'"),
+        ({"inputs": [files(data="text", shape=[1])]}, "an object with a valid 'data'"),
         ({"inputs": [pixels([GREY], shape=[1, 240, 200, 3])]}, "Expected the input image"),
         ({"inputs": [pixels([GREY], shape=[1, 240, 201, 1])]}, "Expected 48240 values"),
-        ({"inputs": [pixels([GREY], shape=[1, 60000, 60000, 1])]}, "a size that is scored"),
-        ({"inputs": [pixels([GREY], shape=[1, 10**30, 200, 1])]}, "a size that is scored"),
-        ({"inputs": [pixels([GREY], data=[300] * GREY.size)]}, "numbers 0 to 255"),
-        ({"inputs": [pixels([GREY], data=[0.5] * GREY.size)]}, "numbers 0 to 255"),
-        ({"inputs": [pixels([GREY], data=[10**30] * GREY.size)]}, "numbers 0 to 255"),
-        ({"inputs": [pixels([GREY], data=[[1], [1, 2]])]}, "numbers 0 to 255"),
-        ({"inputs": [pixels([GREY], data=[[1, 2], [3, [4]]])]}, "numbers 0 to 255"),
-        ({"inputs": [pixels([GREY], data=[[True] * 200] * 240)]}, "numbers 0 to 255"),
-        ({"inputs": [pixels([GREY], data=[])]}, "numbers 0 to 255"),
-        ({"inputs": [pixels([GREY], data=[[], []])]}, "numbers 0 to 255"),
-        ({"inputs": [pixels([GREY], parameters={"binary_data_size": 9})]}, "what follows the JSON, 0 bytes"),
+        ({"inputs": [pixels([GREY], shape=[1, 60000, 60000, 1])]}, "a supported size"),
+        ({"inputs": [pixels([GREY], shape=[1, 10**30, 200, 1])]}, "a supported size"),
+        ({"inputs": [pixels([GREY], data=[300] * GREY.size)]}, "integers from 0 to 255"),
+        ({"inputs": [pixels([GREY], data=[0.5] * GREY.size)]}, "integers from 0 to 255"),
+        ({"inputs": [pixels([GREY], data=[10**30] * GREY.size)]}, "integers from 0 to 255"),
+        ({"inputs": [pixels([GREY], data=[[1], [1, 2]])]}, "integers from 0 to 255"),
+        ({"inputs": [pixels([GREY], data=[[1, 2], [3, [4]]])]}, "integers from 0 to 255"),
+        ({"inputs": [pixels([GREY], data=[[True] * 200] * 240)]}, "integers from 0 to 255"),
+        ({"inputs": [pixels([GREY], data=[])]}, "integers from 0 to 255"),
+        ({"inputs": [pixels([GREY], data=[[], []])]}, "integers from 0 to 255"),
+        ({"inputs": [pixels([GREY], parameters={"binary_data_size": 9})]}, "the 0 bytes after the JSON"),
         ({"inputs": [files()], "outputs": [{"name": "map"}]}, "outputs named probabilities, label, flags"),
-        ({"inputs": [files()], "id": 7}, "an id that is a text"),
+        ({"inputs": [files()], "id": 7}, "a string as id"),
     ],
 )
 def test_a_request_that_breaks_the_protocol_is_refused(client, body, message):
@@ -191,7 +191,7 @@ def test_binary_elements_beyond_the_shape_are_not_read(client):
     tensor = {"name": "image", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": len(rest)}}
     answer = post_binary(client, {"inputs": [tensor]}, rest)
     assert answer.status_code == 400
-    assert "Expected 1 elements, as the shape says. Received more bytes." in answer.json["detail"]
+    assert "Expected 1 elements, according to the shape. Received more bytes." in answer.json["detail"]
 
 
 @pytest.mark.parametrize("length", ["x", "-1", "999999999", "²", "9" * 5000])

@@ -166,7 +166,7 @@ def test_other_request_ids_are_replaced(predictor, sent):
 @pytest.fixture
 def loggers():
     """Puts the loggers back as they were: configure() is for a whole process."""
-    names = ("covidcxr.requests", "gunicorn.error", "covidcxr.web.app", "pydicom", "PIL")
+    names = ("covidcxr.requests", "gunicorn.error", "covidcxr.web", "pydicom", "PIL")
     kept = [(log, log.handlers, log.propagate, log.level, log.filters[:]) for log in map(logging.getLogger, names)]
     yield
     for log, handlers, propagate, level, filters in kept:

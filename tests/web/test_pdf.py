@@ -40,7 +40,7 @@ def test_everything_about_an_image_stands_on_one_page(model_file, tmp_path):
         "Most like Normal",
         *(percent(share) for share in prediction.probabilities.values()),
         "What remains possible: Normal or Other pneumonia.",
-        "COVID-19 at such a score: 10 % to 20 %. A second calibration of the same score",
+        "Share with COVID-19 among validation images with a similar score: 10 % to 20 %. A second calibration",
         "Above the screening threshold of 30.0 % for COVID-19: PPV 44.4 % where 20.0 % of people have COVID-19.",
         "Below the balanced threshold of 36.0 % for COVID-19: NPV 96.0 %",
         "Audit of this model (2026-01-01): not passed.",
@@ -49,7 +49,7 @@ def test_everything_about_an_image_stands_on_one_page(model_file, tmp_path):
         "UTC",
     ):
         assert expected in text
-    assert "no room" not in text
+    assert "did not fit" not in text
     assert pdf.count(b"/Subtype /Image") == 2
     assert len(pdf) < 300_000
 
@@ -59,7 +59,7 @@ def test_what_has_no_room_is_left_out_and_the_page_says_so(model_file, tmp_path)
     text = text_of(render_pdf(GREY, predictor.predict(GREY), predictor.artifact, "plate.png", 0.05))
     assert "Sentence 0 of the audit" in text
     assert "Sentence 59" not in text
-    assert "Some sentences had no room on this page." in text
+    assert "Some sentences did not fit on this page." in text
 
 
 def test_an_image_that_the_model_declines_says_why_and_shows_no_bars(predictor):

@@ -1,1 +1,1 @@
-"""The page and the JSON interface. Needs the extra ``web``."""
+"""The web application: pages, APIs and the server. Needs the extra ``web``."""

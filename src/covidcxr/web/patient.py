@@ -1,4 +1,4 @@
-"""What a DICOM header says of the patient, for those who ask to see it."""
+"""Patient data from a DICOM header, for users who request them."""
 
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -9,19 +9,19 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 ELEMENTS = ("PatientID", "PatientAge", "PatientSex", "StudyDate")
-"""Keywords of PS3.6; nothing else of the header is read."""
+"""DICOM keywords (PS3.6). Nothing else is read from the header."""
 LONGEST = 64
-"""Characters of one element, as the longest of them may have (LO, PS3.5 table 6.2-1)."""
+"""Characters of one element, the limit for the longest of them (LO, PS3.5 table 6.2-1)."""
 
 
 def read_patient(data: bytes) -> dict[str, str] | None:
     """Return ELEMENTS of a DICOM file that could be decoded; None for other files.
 
-    An element is empty where the header lacks it or what it holds cannot be read.
+    An element that is missing or cannot be read is empty.
     """
     if not is_dicom(data):
         return None
-    from pydicom import dcmread  # here: most requests hold no DICOM
+    from pydicom import dcmread  # here: most requests contain no DICOM
 
     ds = dcmread(BytesIO(data), force=True, stop_before_pixels=True, specific_tags=list(ELEMENTS))
     return {keyword: _text(ds, keyword) for keyword in ELEMENTS}

@@ -1,4 +1,4 @@
-"""One page of A4 about one image. Needs fpdf2; only what asks for a PDF imports this."""
+"""A one-page PDF about one image. Needs fpdf2; imported only on demand."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -20,32 +20,35 @@ if TYPE_CHECKING:
     from covidcxr.prediction.predictor import Prediction
 
 MARGIN = 15.0
-"""Millimetres, as all lengths here."""
+"""Millimetres, like all lengths here."""
 WIDTH, HEIGHT = 210.0, 297.0
 GAP = 6.0
 TALLEST = 92.0
-"""Of the pictures."""
+"""Height limit of the pictures."""
 LINE = 5.0
 FOOT = 24.0
-"""Kept free at the bottom for the model and the date."""
+"""Height reserved at the bottom for the model and the date."""
 PICTURE_SIDE = 1024
-"""Pixels of the longer side of a picture in the file."""
+"""Pixels of the longer side of an embedded picture."""
 JPEG_QUALITY = 88
 INK, SOFT, TRACK, ACCENT = (22, 33, 43), (85, 99, 111), (230, 235, 238), (15, 118, 110)
 WARN_GROUND, WARN_INK = (255, 243, 208), (83, 63, 3)
 LONGEST_NAME = 90
-"""Characters of a file name."""
+"""Characters of a file name that are shown."""
 
 
 def render_pdf(grey: Grey, prediction: "Prediction", artifact: "Artifact", name: str, prevalence: float) -> bytes:
-    """Return the page about an image.
+    """Create the page about an image.
 
     Args:
-        grey: uint8, shape (height, width).
-        prediction: What the model says of it.
-        artifact: What the model's file says about itself.
+        grey: The image: uint8, shape (height, width).
+        prediction: Prediction for the image.
+        artifact: Metadata of the model.
         name: File name to show.
-        prevalence: Share of people with COVID-19 for the predictive values, above 0, below 1.
+        prevalence: Share of people with COVID-19 for the predictive values, above 0 and below 1.
+
+    Returns:
+        Content of the PDF file.
     """
     page = _Page(format="A4")
     page.head(name)
@@ -62,7 +65,7 @@ def render_pdf(grey: Grey, prediction: "Prediction", artifact: "Artifact", name:
 
 
 class _Page(FPDF):
-    """A page that is filled from above; what does not fit any more is left out, and the page says so."""
+    """A page filled from the top; paragraphs that do not fit are left out, and the page says so."""
 
     def __init__(self, **options: str) -> None:
         super().__init__(unit="mm", **options)  # type: ignore[arg-type]
@@ -71,17 +74,17 @@ class _Page(FPDF):
         self.set_title("covidcxr: result for one image")
         self.set_creator(f"covidcxr {__version__}")
         self.set_lang("en")
-        self.c_margin = 0  # text begins where pictures do
+        self.c_margin = 0  # aligns text with pictures
         self.add_page()
         self._cut = False
 
     @property
     def left(self) -> float:
-        """Room above the foot, in millimetres."""
+        """Free height above the footer, in millimetres."""
         return HEIGHT - FOOT - self.get_y()
 
     def line_of(self, text: str, *, size: float = 10, bold: bool = False, ink: Sequence[int] = INK) -> None:
-        """Write a paragraph over the whole width, if there is room."""
+        """Write a paragraph over the whole width if it fits."""
         self.set_font("Helvetica", "B" if bold else "", size)
         self.set_text_color(*ink)
         height = LINE * size / 10
@@ -105,9 +108,9 @@ class _Page(FPDF):
     def pictures(self, grey: Grey, prediction: "Prediction") -> None:
         picture = Image.fromarray(grey)
         picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
-        shown: list[tuple[str, Image.Image]] = [("As the model was given it", picture)]
+        shown: list[tuple[str, Image.Image]] = [("The image as uploaded", picture)]
         if prediction.activation_map is not None:
-            where = f"Where the evidence for {CLASS_NAMES[_label(prediction)]} lies, relative to this image alone"
+            where = f"Where the evidence for {CLASS_NAMES[_label(prediction)]} is, relative to this image"
             shown.append((where, overlay(grey, prediction.activation_map, max_side=PICTURE_SIDE)))
         room = (WIDTH - 2 * MARGIN - GAP) / 2
         height = min(TALLEST, room * picture.height / picture.width)
@@ -150,12 +153,14 @@ class _Page(FPDF):
             return
         names = " or ".join(CLASS_NAMES[label] for label in prediction.prediction_set) or "none of the classes"
         self.line_of(
-            f"What remains possible: {names}. The true class is among those that remain in "
-            f"{100 * conformal.coverage:.0f} % of images, in collections like those of the training."
+            f"What remains possible: {names}. The true class is among the possible ones in "
+            f"{100 * conformal.coverage:.0f} % of images from collections like the training data."
         )
         if prediction.interval:
             low, high = map(percent, prediction.interval)
-            self.line_of(f"COVID-19 at such a score: {low} to {high}. {INTERVAL}")
+            self.line_of(
+                f"Share with COVID-19 among validation images with a similar score: {low} to {high}. {INTERVAL}"
+            )
 
     def points(self, prediction: "Prediction", points: "Sequence[OperatingPoint]", prevalence: float) -> None:
         for point in points:
@@ -171,12 +176,12 @@ class _Page(FPDF):
             if flag.text != prediction.reason:
                 self.line_of(f"Note: {flag.text}", bold=True)
         if prediction.lung_share is not None:
-            self.line_of(f"{percent(prediction.lung_share)} of the activation map lies in the lungs.")
+            self.line_of(f"{percent(prediction.lung_share)} of the activation map is in the lungs.")
         self.ln(1.5)
 
     def audit(self, prediction: "Prediction") -> None:
         if prediction.audit is None:
-            self.line_of("Nobody has audited this model.", ink=SOFT)
+            self.line_of("This model was never audited.", ink=SOFT)
             return
         outcome = prediction.audit.to_dict()
         self.line_of(f"Audit of this model ({outcome['date']}): {VERDICTS[outcome['verdict']]}.", bold=True)
@@ -187,20 +192,20 @@ class _Page(FPDF):
         self.set_y(HEIGHT - FOOT + 4)
         self.set_draw_color(*TRACK)
         self.line(MARGIN, self.get_y() - 2, WIDTH - MARGIN, self.get_y() - 2)
-        cut = " Some sentences had no room on this page." if self._cut else ""
+        cut = " Some sentences did not fit on this page." if self._cut else ""
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         self.set_font("Helvetica", "", 8)
         self.set_text_color(*SOFT)
         texts = (
             f"Model {prediction.model} (name and hash of its file), covidcxr {__version__}, {now}.{cut}",
-            "A high accuracy on the collections a model was made from does not mean that it works in your hospital.",
+            "High accuracy on the collections a model was built from does not mean that it works in your hospital.",
         )
         for text in texts:
             self.cell(0, 4, _latin(text), new_x=XPos.LMARGIN, new_y=YPos.NEXT)
 
 
 def _jpeg(image: Image.Image) -> BytesIO:
-    """Return a picture as a JPEG: a tenth of what the file would hold else."""
+    """Encode a picture as JPEG, which makes the file ten times smaller."""
     file = BytesIO()
     image.save(file, "JPEG", quality=JPEG_QUALITY)
     return file
@@ -222,5 +227,5 @@ def _label(prediction: "Prediction") -> "Label":
 
 
 def _latin(text: str) -> str:
-    """Replace what the fonts that every reader has do not hold."""
+    """Replace characters that the fonts of every PDF reader lack."""
     return text.encode("latin-1", "replace").decode("latin-1")

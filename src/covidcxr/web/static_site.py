@@ -1,4 +1,4 @@
-"""The page as a folder of files for any web host: the model runs in the visitor's browser, and no image leaves it."""
+"""Export of the page for any web host: the model runs in the visitor's browser, and no image leaves it."""
 
 import json
 import shutil
@@ -26,38 +26,38 @@ if TYPE_CHECKING:
 RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 """Files of the npm package onnxruntime-web that the page needs."""
 PAGES = {"/": "index.html", "/model": "model.html"}
-"""Addresses of the server's pages, and the files that they become: named like their templates."""
+"""Addresses of the server's pages, and the exported files, which have the names of their templates."""
 MODEL, CONTRACT, DRAWING = "model.onnx", "model.json", "drawing.png"
 LIMIT = {"max_upload_mb": MAX_BYTES // 2**20}
-POLICY = SECURITY_HEADERS["Content-Security-Policy"].partition("; frame-ancestors")[0]  # which a page cannot set
+POLICY = SECURITY_HEADERS["Content-Security-Policy"].partition("; frame-ancestors")[0]  # a page cannot set it
 STATIC_SITE = {
     "model": MODEL,
     "contract": CONTRACT,
     "drawing": DRAWING,
     "policy": f"{POLICY}; script-src 'self' 'wasm-unsafe-eval'",
 }
-"""What the templates need to know."""
+"""Values for the templates."""
 
 
 def export_static(model: Path | None, out: Path, runtime: Path | None) -> str:
     """Write the page, the model and ONNX Runtime's build for browsers into a folder.
 
     Args:
-        model: Model file, None takes the one that comes with the package.
-        out: Folder, made if it is not there; files of the same names are replaced.
-        runtime: Folder ``dist`` of the npm package onnxruntime-web; None has npm fetch the pinned version.
+        model: Model file; None for the shipped one.
+        out: Folder, created if necessary; existing files are replaced.
+        runtime: Folder ``dist`` of the npm package onnxruntime-web; None downloads the pinned version with npm.
 
     Returns:
         Name and hash of the model.
 
     Raises:
-        CovidCxrError: npm is not there or fails, or the folder lacks a file.
+        CovidCxrError: npm is missing or fails, or the folder lacks a file.
         ArtifactError: Not a model file.
     """
     predictor = Predictor.load(model)
     static = out / "static"
     static.mkdir(parents=True, exist_ok=True)
-    for folder in ("static", "browser"):  # in this order: a module of the browser's replaces the server's
+    for folder in ("static", "browser"):  # in this order: modules for the browser replace those for a server
         _copy(files("covidcxr.web") / folder, static)
     with tempfile.TemporaryDirectory() as place:
         _copy_runtime(runtime or _fetch_runtime(Path(place)), static)
@@ -71,7 +71,7 @@ def export_static(model: Path | None, out: Path, runtime: Path | None) -> str:
 
 
 def contract(predictor: Predictor) -> dict[str, Any]:
-    """Return what browser/decide.js needs to know of the model, as JSON has it."""
+    """Return the properties of the model that browser/decide.js needs, as JSON."""
     artifact = predictor.artifact
     return {
         "model": predictor.model,
@@ -97,27 +97,27 @@ def _copy(folder: "Traversable", out: Path) -> None:
 def _copy_runtime(folder: Path, out: Path) -> None:
     for name in RUNTIME:
         if not (folder / name).is_file():
-            raise CovidCxrError(f"Expected {name} of onnxruntime-web in {folder}. Received a folder without.")
+            raise CovidCxrError(f"Expected {name} of onnxruntime-web in {folder}. Received a folder without it.")
         shutil.copyfile(folder / name, out / name)
 
 
 def _fetch_runtime(place: Path) -> Path:
-    """Have npm fetch the version whose hashes the lock file holds."""
+    """Download the version in the lock file, whose hashes npm checks."""
     for name in ("package.json", "package-lock.json"):
         (place / name).write_bytes((files("covidcxr.web") / "browser" / name).read_bytes())
     try:
         subprocess.run(["npm", "ci", "--ignore-scripts"], cwd=place, check=True, capture_output=True, text=True)
     except FileNotFoundError as error:
         raise CovidCxrError(
-            "Expected npm, to fetch onnxruntime-web. Received none; --runtime names a copy of its folder dist."
+            "npm is not installed. It downloads onnxruntime-web; --runtime takes a copy of its folder dist instead."
         ) from error
     except subprocess.CalledProcessError as error:
-        raise CovidCxrError(f"Expected npm to fetch onnxruntime-web. Received: {error.stderr.strip()}") from error
+        raise CovidCxrError(f"npm failed to download onnxruntime-web: {error.stderr.strip()}") from error
     return place / "node_modules" / "onnxruntime-web" / "dist"
 
 
 def _render(app: Flask, address: str, context: dict[str, Any]) -> str:
-    """Render a page with relative addresses: it works in any folder of any host."""
+    """Render a page with relative addresses, for any folder of any host."""
     with app.test_request_context(address):
         return render_template(PAGES[address], **context, url_for=_relative, static_site=STATIC_SITE)
 

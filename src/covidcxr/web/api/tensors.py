@@ -1,4 +1,4 @@
-"""Requests and tensors of the Open Inference Protocol as bytes, see covidcxr.web.api.inference."""
+"""Parsing and writing of requests and tensors of the Open Inference Protocol; see covidcxr.web.api.inference."""
 
 import base64
 import binascii
@@ -17,18 +17,18 @@ from covidcxr.errors import ImageError
 from covidcxr.images.grey import Grey, check_size
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
-"""Header with the bytes of JSON where tensors follow it."""
+"""Header with the length of the JSON, in bytes, if tensors follow it."""
 _LENGTH = struct.Struct("<I")
-"""Before every element of a binary BYTES tensor."""
+"""Length before every element of a binary BYTES tensor."""
 _MOST_DIGITS = 10
-"""Of the length of a body; Python makes no number of more than some thousand digits."""
+"""Digits of the length of a body; Python refuses to parse numbers of several thousand digits."""
 
 Image = bytes | Grey
-"""The bytes of an image file, or a decoded image: uint8, shape (height, width)."""
+"""Content of an image file, or a decoded image: uint8, shape (height, width)."""
 
 
 class TensorError(ValueError):
-    """A request breaks the protocol; the message says what was expected."""
+    """A request violates the protocol; the message says what was expected."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Tensor:
 
     Attributes:
         datatype: FP32 or BYTES.
-        shape: Of the tensor.
-        values: In row-major order: numbers, or texts.
+        shape: Sizes of its axes.
+        values: Numbers or strings in row-major order.
     """
 
     datatype: str
@@ -47,23 +47,23 @@ class Tensor:
 
     @classmethod
     def of_numbers(cls, rows: Sequence[Sequence[float]]) -> Self:
-        """Return rows of as many numbers each as an FP32 tensor."""
+        """Create an FP32 tensor from rows of equal length."""
         return cls("FP32", (len(rows), len(rows[0])), [value for row in rows for value in row])
 
     @classmethod
     def of_texts(cls, texts: Sequence[str]) -> Self:
-        """Return texts as a BYTES tensor."""
+        """Create a BYTES tensor from strings."""
         return cls("BYTES", (len(texts),), [str(text) for text in texts])
 
     def to_bytes(self) -> bytes:
-        """Return the values as the binary extension has them."""
+        """Return the values in the format of the binary extension."""
         if self.datatype == "FP32":
             return np.array(self.values, "<f4").tobytes()
         return b"".join(_LENGTH.pack(len(data)) + data for data in (str(text).encode() for text in self.values))
 
 
 def write(name: str, tensor: Tensor, *, binary: bool) -> tuple[dict[str, Any], bytes]:
-    """Return the object of an output, and its bytes after the JSON."""
+    """Return the JSON object of an output, and the bytes that follow the JSON."""
     output: dict[str, Any] = {"name": name, "datatype": tensor.datatype, "shape": list(tensor.shape)}
     if not binary:
         return {**output, "data": list(tensor.values)}, b""
@@ -73,12 +73,12 @@ def write(name: str, tensor: Tensor, *, binary: bool) -> tuple[dict[str, Any], b
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceRequest:
-    """What a request asks for.
+    """A parsed request.
 
     Attributes:
-        id: To be repeated in the answer; None without one.
-        images: At least one.
-        outputs: Name of each output that is asked for to whether it is to follow the JSON as bytes.
+        id: Text that the answer repeats; None without one.
+        images: Images to score, at least one.
+        outputs: Whether to write each requested output as bytes after the JSON, by name.
     """
 
     id: str | None
@@ -87,16 +87,16 @@ class InferenceRequest:
 
     @classmethod
     def parse(cls, body: bytes, header_length: str | None, known: Sequence[str], max_images: int) -> Self:
-        """Read a request.
+        """Parse a request.
 
         Args:
             body: JSON, and tensors after it.
-            header_length: Value of that header, None without it.
-            known: Names of the outputs that there are, in their order.
-            max_images: Images in one request.
+            header_length: Value of the header HEADER_LENGTH, None without it.
+            known: Names of the available outputs, in order.
+            max_images: Number of images allowed in one request.
 
         Raises:
-            TensorError: It breaks the protocol, or holds no images.
+            TensorError: The request violates the protocol or contains no images.
         """
         head, rest = _split(body, header_length)
         try:
@@ -108,7 +108,7 @@ class InferenceRequest:
             raise TensorError(f"Expected one input, image or pixels. Received {len(inputs)}.")
         identity = content.get("id")
         if not isinstance(identity, str | None):
-            raise TensorError("Expected an id that is a text. Received something else.")
+            raise TensorError("Expected a string as id. Received something else.")
         outputs = _wanted(content, known)
         return cls(id=identity, images=_images(inputs[0], rest, max_images), outputs=outputs)
 
@@ -127,7 +127,7 @@ def _split(body: bytes, header_length: str | None) -> tuple[bytes, memoryview]:
 def _member(content: object, name: str, kind: type, default: Any = None) -> Any:  # noqa: ANN401 - any JSON
     value = content.get(name, default) if isinstance(content, dict) else None
     if not isinstance(value, kind):
-        raise TensorError(f"Expected an object with '{name}' as the protocol has it. Received something else.")
+        raise TensorError(f"Expected an object with a valid '{name}'. Received something else.")
     return value
 
 
@@ -146,11 +146,11 @@ def _images(tensor: object, rest: memoryview, max_images: int) -> Sequence[Image
     name, datatype = _member(tensor, "name", str), _member(tensor, "datatype", str)
     shape = _member(tensor, "shape", list)
     if not all(type(size) is int and size > 0 for size in shape):
-        raise TensorError("Expected a shape of whole numbers above 0. Received another.")
+        raise TensorError("Expected a shape of integers above 0. Received another one.")
     size = _member(tensor, "parameters", dict, {}).get("binary_data_size")
     if size is not None and (type(size) is not int or size != len(rest)):
         raise TensorError(
-            f"Expected binary_data_size to be what follows the JSON, {len(rest)} bytes. Received another."
+            f"Expected binary_data_size to be the {len(rest)} bytes after the JSON. Received another number."
         )
     if shape and shape[0] > max_images:
         raise TensorError(f"Expected at most {max_images} images in one request. Received {shape[0]}.")
@@ -171,19 +171,19 @@ def _files(data: list[Any] | memoryview, count: int) -> list[bytes]:
     if isinstance(data, memoryview):
         return _split_elements(data, count)
     if len(data) != count:
-        raise TensorError(f"Expected {count} elements, as the shape says. Received {len(data)}.")
+        raise TensorError(f"Expected {count} elements, according to the shape. Received {len(data)}.")
     return [_decoded(text) for text in data]
 
 
 def _split_elements(data: memoryview, count: int) -> list[bytes]:
     elements, place = [], 0
-    for _ in range(count):  # not to the end of the data, which has room for millions of empty ones
+    for _ in range(count):  # not to the end of the data, which can hold millions of empty ones
         start = place + _LENGTH.size
         if start > len(data) or (place := start + _LENGTH.unpack_from(data, start - _LENGTH.size)[0]) > len(data):
-            raise TensorError(f"Expected {count} elements as long as they say. Received fewer bytes.")
+            raise TensorError(f"Expected {count} elements of the stated lengths. Received fewer bytes.")
         elements.append(bytes(data[start:place]))
     if place < len(data):
-        raise TensorError(f"Expected {count} elements, as the shape says. Received more bytes.")
+        raise TensorError(f"Expected {count} elements, according to the shape. Received more bytes.")
     return elements
 
 
@@ -199,18 +199,18 @@ def _greys(data: list[Any] | memoryview, shape: list[int]) -> list[Grey]:
     try:
         check_size(width, height)
     except ImageError as error:
-        raise TensorError(f"Expected pictures of a size that is scored. Received {error}.") from error
+        raise TensorError(f"Expected images of a supported size. Received {error}.") from error
     values = np.frombuffer(data, np.uint8) if isinstance(data, memoryview) else _numbers(data)
     if values.size != prod(shape):
-        raise TensorError(f"Expected {prod(shape)} values, as the shape says. Received {values.size}.")
+        raise TensorError(f"Expected {prod(shape)} values, according to the shape. Received {values.size}.")
     return list(values.reshape(shape[:3]))
 
 
 def _numbers(data: list[Any]) -> NDArray[np.uint8]:
-    """Return numbers 0..255, flat or nested, as a flat array; no value costs more memory than its place in a list."""
+    """Return numbers 0..255, flat or nested, as a flat array without memory for more than a list of them."""
     values = data
     while set(map(type, values)) == {list} and len(set(map(len, values))) == 1:
         values = list(chain.from_iterable(values))
     if set(map(type, values)) != {int} or min(values) < 0 or max(values) > 255:
-        raise TensorError("Expected whole numbers 0 to 255. Received something else.")
+        raise TensorError("Expected integers from 0 to 255. Received something else.")
     return np.frombuffer(bytes(values), np.uint8)

@@ -1,7 +1,7 @@
-// What the network gives to what the API answers, as covidcxr.prediction.predictor does it.
+// Outputs of the network to the object of the API, in the same way as covidcxr.prediction.predictor.
 
 /**
- * Return the object that the API gives for one image.
+ * Return the API's object for one image.
  *
  * `contract` is the model.json of covidcxr.web.static_site, `grey` {values, width, height}, `outputs` the network's by
  * name: {data, dims} with the image as the only one of its batch.

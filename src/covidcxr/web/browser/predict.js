@@ -1,15 +1,15 @@
-// Stands in for the module of the same name: the model runs here, in the visitor's browser, and no image leaves it.
+// Replaces the module of the same name: the model runs in the visitor's browser, and no image leaves it.
 import * as ort from "./ort.wasm.min.mjs";
 import { decide } from "./decide.js";
 import { decode } from "./decode.js";
 import { preprocess } from "./preprocess.js";
 
 const { model, contract, drawing } = document.body.dataset;
-ort.env.wasm.numThreads = 1; // more need headers that static hosts do not send
-let loading; // the model, once somebody asks
+ort.env.wasm.numThreads = 1; // more would need headers that static hosts do not send
+let loading; // promise of the model, from the first image on
 let last = Promise.resolve(); // a session runs one image at a time
 
-/** Score one image file; see the module that this one stands in for. */
+/** Score one image file; see the module that this one replaces. */
 export async function predict(file, { signal } = {}) {
   const { session, settings } = await (loading ??= load());
   signal?.throwIfAborted();
@@ -19,12 +19,12 @@ export async function predict(file, { signal } = {}) {
   return decide(settings, file.name, grey, await turn);
 }
 
-/** The page offers no reports, which a server makes. */
+/** Reports need a server. */
 export const reportsDicom = false;
-export const pdf = () => Promise.reject(new Error("Expected a server to make the report. Received none."));
+export const pdf = () => Promise.reject(new Error("Reports need a server."));
 export const dicom = pdf;
 
-/** Resolves to {samples, note}: the drawing alone. */
+/** Resolves to {samples, note} with only the drawing. */
 export async function listSamples() {
   const about = { title: "A drawing", licence: "Apache-2.0", credit: "Drawn by covidcxr: no patient.", page: "" };
   return { samples: [{ ...about, file: "drawing.png", picture: drawing }], note: "A drawing. It shows no patient." };
@@ -56,6 +56,6 @@ async function run(session, { preprocessing }, grey) {
 
 async function reach(address) {
   const response = await fetch(address).catch(() => undefined);
-  if (!response?.ok) throw new Error(`Expected the file ${address}. Received none: it cannot be reached.`);
+  if (!response?.ok) throw new Error(`The file ${address} cannot be downloaded.`);
   return response;
 }

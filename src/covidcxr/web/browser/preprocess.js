@@ -1,9 +1,9 @@
-// Grey pixels to the network's input, value for value as covidcxr.images.preprocessing.Preprocessing and Pillow compute it. Pillow
-// works on integers, so that the same integers come out here, in every browser.
+// Grey pixels to the network's input, with the same values as covidcxr.images.preprocessing.Preprocessing. Pillow
+// computes with integers, so every browser gets the same result.
 
 const RESIZE_BITS = 22; // after the binary point of a weight (Pillow: PRECISION_BITS)
 const BLUR_BITS = 24;
-const BLUR_PASSES = 3; // box blurs that stand for a Gaussian (Gwosdek et al. 2011)
+const BLUR_PASSES = 3; // box blurs that approximate a Gaussian (Gwosdek et al. 2011)
 
 /**
  * Crop, resize (antialiased bilinear), blur and equalise.
@@ -21,9 +21,9 @@ export function preprocess(grey, { size, crop, blur, equalize }) {
   return equalize ? equalized(values) : values;
 }
 
-/** For each output pixel: the first input pixel, and the whole-number weights of it and those after it. */
+/** For each output pixel: the first input pixel, and integer weights for it and those after it. */
 function weights(length, low, high, size) {
-  const [start, end] = [low, high].map(Math.fround); // Pillow takes the box as float32
+  const [start, end] = [low, high].map(Math.fround); // the box is float32 in Pillow
   const scale = Math.fround(end - start) / size;
   const reach = Math.max(scale, 1); // of the triangle, in input pixels
   return Array.from({ length: size }, (_, place) => {
@@ -65,7 +65,7 @@ function gaussian(values, side, deviation) {
   return values;
 }
 
-/** Radius, with a fraction, of the box whose passes have a Gaussian's variance. */
+/** Fractional radius of the box whose passes have the variance of the Gaussian. */
 function boxRadius(deviation) {
   const variance = deviation ** 2 / BLUR_PASSES;
   const whole = Math.floor((Math.sqrt(12 * variance + 1) - 1) / 2);
@@ -73,7 +73,7 @@ function boxRadius(deviation) {
   return Math.fround(whole + missing / (6 * (variance - (whole + 1) ** 2)));
 }
 
-/** Mean over a box of each row: the pixels at its ends count by a fraction, the picture's edge goes on for ever. */
+/** Mean over a box of each row; its end pixels have fractional weight, and the edge of the image is extended. */
 function boxRows(values, side, radius) {
   const whole = Math.trunc(radius);
   const inner = Math.trunc(Math.fround(2 ** BLUR_BITS / Math.fround(radius * 2 + 1)));
@@ -91,7 +91,7 @@ function boxRows(values, side, radius) {
   return result;
 }
 
-/** Spread the values so that each grey range holds about as many pixels. */
+/** Histogram equalisation as in Pillow. */
 function equalized(values) {
   const histogram = new Uint32Array(256);
   for (const value of values) histogram[value] += 1;

@@ -1,4 +1,4 @@
-"""One line for each request: what was asked for and how it went, and nothing about whose picture it was."""
+"""One log line for each request, without anything about the patient or the image."""
 
 import re
 import secrets
@@ -12,15 +12,15 @@ from covidcxr.web.http.metrics import route_of_request
 HEADER = "X-Request-ID"
 WELL_FORMED = re.compile(r"[A-Za-z0-9._~-]{1,64}")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-"""Those that a line names: a client may make up others."""
+"""Methods that the log shows; a client may invent others."""
 
 
 def install(app: Flask, *, addresses: bool) -> None:
-    """Give every request an id and a line in the log.
+    """Give every request an id, and log it.
 
     Args:
-        app: All of its requests.
-        addresses: Whether the line names the client's address.
+        app: Application whose requests are logged.
+        addresses: Whether to log the client's address.
     """
 
     @app.before_request

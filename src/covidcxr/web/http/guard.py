@@ -1,4 +1,4 @@
-"""Who may ask, and how often: a token, a rate limit, other origins. All of it is off unless it is asked for."""
+"""Access control: token, rate limit, other origins, proxies. All of it is off by default."""
 
 import hmac
 import math
@@ -19,21 +19,24 @@ if TYPE_CHECKING:
     from limits import RateLimitItem
 
 OPEN = frozenset({"/healthz", "/readyz", "/v2/health/live", "/v2/health/ready"})
-"""Addresses that need no token: who asks whether a server lives has none."""
+"""Addresses that need no token: health checks have none."""
 SHORTEST_TOKEN = 16
-"""Characters."""
+"""Characters of a token, at least."""
 REALM = "covidcxr"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Guard:
-    """What a request must bring.
+    """What a request must satisfy.
 
     Attributes:
-        token: As a bearer token, or as the password of a browser's own question; None asks for none.
-        rate_limit: Such as ``60/minute``, for each client in each worker process; None sets none.
-        origins: Other origins whose pages may ask, such as ``https://example.org``.
-        proxies: Proxies in front, whose X-Forwarded headers are believed.
+        token: Bearer token, which browsers send as the password of Basic authentication; None requires none.
+        rate_limit: Rate such as ``60/minute``, for each client and worker process; None for no limit.
+        origins: Other origins whose pages may send requests, such as ``https://example.org``.
+        proxies: Number of proxies in front whose X-Forwarded headers are trusted.
+
+    Raises:
+        ValueError: The token, the rate or an origin is invalid.
     """
 
     token: str | None = field(default=None, repr=False)
@@ -47,7 +50,7 @@ class Guard:
             len(token) >= SHORTEST_TOKEN and token.isascii() and token.isprintable() and " " not in token
         ):
             raise ValueError(
-                f"Expected a token of {SHORTEST_TOKEN} or more ASCII characters, no spaces. Received another."
+                f"Expected a token of {SHORTEST_TOKEN} or more ASCII characters, no spaces. Received another one."
             )
         for origin in self.origins:
             parts = urlsplit(origin)
@@ -62,12 +65,12 @@ class Guard:
 
 
 def install(app: Flask, guard: Guard) -> None:
-    """Have every request of an application pass the guard, in the order: proxies, rate limit, token."""
+    """Check every request of an application, in this order: proxies, rate limit, token."""
     if guard.proxies:
         from werkzeug.middleware.proxy_fix import ProxyFix
 
         hops = dict.fromkeys(("x_for", "x_proto", "x_host", "x_prefix"), guard.proxies)
-        app.wsgi_app = ProxyFix(app.wsgi_app, **hops)  # type: ignore[method-assign] # Flask's own way to wrap it
+        app.wsgi_app = ProxyFix(app.wsgi_app, **hops)  # type: ignore[method-assign] # Flask's own way
     if guard.origins:
         from flask_cors import CORS
 
@@ -80,7 +83,7 @@ def install(app: Flask, guard: Guard) -> None:
 
 
 def _parse_rate(text: str) -> "RateLimitItem":
-    from limits import parse  # here: it costs 60 ms
+    from limits import parse  # here: importing it takes 60 ms
 
     try:
         return parse(text)
@@ -97,9 +100,9 @@ def _limit(app: Flask, rate_limit: str) -> None:
     @app.before_request
     def count() -> None:
         client = request.remote_addr or ""
-        if request.method == "POST" and not limiter.hit(rate, client):  # nothing else costs more than its bytes
+        if request.method == "POST" and not limiter.hit(rate, client):  # nothing else is expensive
             seconds = max(1, math.ceil(limiter.get_window_stats(rate, client).reset_time - time.time()))
-            raise TooManyRequests(f"Expected at most {rate} from one client. Received more.", retry_after=seconds)
+            raise TooManyRequests(f"Too many requests: the limit is {rate} for one client.", retry_after=seconds)
 
 
 def _ask_for_token(app: Flask, token: bytes) -> None:
@@ -109,7 +112,7 @@ def _ask_for_token(app: Flask, token: bytes) -> None:
             return None
         if is_interface():
             raise Unauthorized(
-                "Expected the header Authorization: Bearer TOKEN. Received none, or another token.",
+                "Expected the header Authorization: Bearer TOKEN. Received none or a wrong token.",
                 www_authenticate=WWWAuthenticate("bearer", {"realm": REALM}),
             )
         page = Response(render_template("token.html", disclaimer=DISCLAIMER), 401)
@@ -118,7 +121,7 @@ def _ask_for_token(app: Flask, token: bytes) -> None:
 
 
 def _sent_token() -> bytes:
-    """Return the bearer token of a request, or the password that a browser asked its user for; empty without any."""
+    """Return the bearer token or the Basic password of a request; empty without either."""
     sent = request.authorization
     if sent is None:
         return b""

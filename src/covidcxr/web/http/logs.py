@@ -1,4 +1,4 @@
-"""What ``covidcxr serve`` writes to stderr: lines of JSON or text, without anything that a client sent."""
+"""The log of ``covidcxr serve`` on stderr: lines of JSON or text that quote nothing a client sent."""
 
 import json
 import logging
@@ -9,15 +9,15 @@ from enum import StrEnum
 from covidcxr._logs import silence_libraries
 
 LOGGER = logging.getLogger("covidcxr.requests")
-"""Of the line for each request."""
+"""Logger of the line for each request."""
 LOGGER.setLevel(logging.INFO)
 LOGGER.propagate = False
 _BY_CLIENTS = {"Invalid request from ip=": "Invalid request", "Error handling request": "Error handling request"}
-"""How gunicorn's lines begin that quote a request, and what is left of them."""
+"""Start of gunicorn's messages that quote a request, and their replacement."""
 
 
 class LogFormat(StrEnum):
-    """How a line of the log looks."""
+    """Format of a log line."""
 
     JSON = "json"
     TEXT = "text"
@@ -27,7 +27,7 @@ def configure(log_format: LogFormat | None) -> None:
     """Set up the loggers of the server, after gunicorn has set up its own.
 
     Args:
-        log_format: How lines look; None leaves out the line for each request.
+        log_format: Format of the lines; None leaves out the line for each request.
     """
     silence_libraries()
     gunicorn = logging.getLogger("gunicorn.error")
@@ -38,8 +38,8 @@ def configure(log_format: LogFormat | None) -> None:
     handler.setFormatter(_Json() if log_format is LogFormat.JSON else _Text())
     LOGGER.handlers = [handler]
     gunicorn.handlers = [handler]
-    failures = logging.getLogger("covidcxr.web.app")  # Flask's, which it names after the module
-    failures.handlers, failures.propagate = [handler], False
+    web = logging.getLogger("covidcxr.web")  # includes Flask's own, covidcxr.web.app
+    web.handlers, web.propagate = [handler], False
 
 
 def _forget_client(record: logging.LogRecord) -> bool:
@@ -70,5 +70,5 @@ class _Text(logging.Formatter):
 
 
 def _time(record: logging.LogRecord) -> str:
-    """ISO 8601, UTC, milliseconds."""
+    """Return the time of a record: ISO 8601, UTC, milliseconds."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"

@@ -1,1 +1,1 @@
-"""The pages that people see."""
+"""The pages that people see in a browser."""

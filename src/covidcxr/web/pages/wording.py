@@ -1,4 +1,4 @@
-"""How pages and reports call things, and write numbers."""
+"""Names and number formats for pages and reports."""
 
 from covidcxr.labels import Label
 from covidcxr.prediction.verdict import Verdict
@@ -9,16 +9,16 @@ CLASS_NAMES = {
     Label.COVID: "COVID-19",
 }
 VERDICTS = {Verdict.PASS: "passed", Verdict.WARN: "passed, with warnings", Verdict.FAIL: "not passed"}
-"""The outcome of an audit."""
+"""Results of an audit."""
 INTERVAL = (
     "A second calibration of the same score on validation images (Venn-Abers). It need not contain the probability "
     "above."
 )
-"""What the interval is, where it stands below the probabilities."""
+"""Explanation of the interval below the probabilities."""
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """Write a share 0..1 as text.js does: never 0 % or 100 % of what is only near."""
+    """Format a share 0..1 as text.js does: what is only close to 0 or 100 % is never shown as 0 % or 100 %."""
     value, unit = 100 * share, 10**-digits
     if value < unit / 2:
         return f"< {unit:.{digits}f} %"

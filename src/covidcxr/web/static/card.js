@@ -1,4 +1,4 @@
-// One image: its picture, its state, and what the model says of it.
+// One image: its picture, its state, and its prediction.
 import { saveCsv, saveDicom, saveJson, savePdf } from "./downloads.js";
 import { follow, followButtons } from "./gestures.js";
 import { opposition, ramp } from "./heat.js";
@@ -12,7 +12,7 @@ const template = document.getElementById("card").content;
 const mapStyle = JSON.parse(document.getElementById("results").dataset.mapStyle);
 let made = 0;
 
-/** Tells "state" (see STATES), "picture" once there is one to see, and "again" when it wants to be scored anew. */
+/** Events: "state" (see STATES), "picture" once one is visible, "again" to be scored once more. */
 export class Card extends EventTarget {
   answer = null; // object of the API
   summary = ""; // one line
@@ -44,18 +44,18 @@ export class Card extends EventTarget {
     return this.element.classList.contains("pictured");
   }
 
-  /** Whether it will not change any more. */
+  /** Whether the state is final. */
   get settled() {
     return this.state !== "waiting" && this.state !== "scoring";
   }
 
-  /** Show the file at once if the browser can; whether it did decides whether the server is asked for a picture. */
+  /** Show the file if the browser can decode it; if not, the server is asked for a preview. */
   async preview() {
     const shown = await this.#picture(this.file).then(() => true, () => false);
     this.endPreview(shown && !(await isDeepPng(this.file).catch(() => false)));
   }
 
-  /** Ask the server, as a job of the queue. */
+  /** Request the prediction, as a job of the queue. */
   async run(signal) {
     this.#enter("scoring");
     try {
@@ -127,7 +127,7 @@ export class Card extends EventTarget {
 
   async #ask(signal) {
     const { maxMb, patient } = this.#options;
-    const maxBytes = maxMb * 2 ** 20 - 4096; // the form around the file takes a few bytes as well
+    const maxBytes = maxMb * 2 ** 20 - 4096; // the form around the file also takes some bytes
     if (this.file.size > maxBytes) {
       throw new Error(`Expected at most ${maxMb} MB. Received ${Math.ceil(this.file.size / 2 ** 20)} MB.`);
     }
@@ -165,7 +165,7 @@ export class Card extends EventTarget {
     this.find(".patient").hidden = false;
   }
 
-  /** Say which classes remain possible and how wide the probability of COVID-19 is, in models that know. */
+  /** Show the prediction set and the interval, in models that have them. */
   #showSureness({ prediction_set: possible, interval }) {
     if (!possible) return;
     const names = possible.map((label) => this.find(`.bar[data-label=${label}]`).dataset.name);

@@ -1,4 +1,4 @@
-// Two radiographs side by side, moved and zoomed together.
+// Two radiographs side by side, with common zoom and pan.
 import { follow, followButtons } from "./gestures.js";
 import { Viewer } from "./viewer.js";
 

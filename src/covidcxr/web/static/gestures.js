@@ -1,10 +1,10 @@
-// Mouse, fingers and keys on the stage of a viewer: wheel and pinch zoom, drags pan or set the window.
+// Mouse, touch and keyboard control of a viewer: wheel and pinch zoom, dragging pans or sets the window.
 
 const STEP = 1.25; // zoom of one key or button
 const CLOSER = 2.5; // zoom of a double click
 const ARROWS = { ArrowLeft: [0.1, 0], ArrowRight: [-0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1] };
 
-/** Let a stage control its viewer; `windowing()` tells whether a drag sets the window instead of moving the picture. */
+/** Let a stage control its viewer; if `windowing()`, dragging sets the window instead of moving the picture. */
 export function follow(stage, viewer, windowing = () => false) {
   followWheel(stage, viewer);
   followKeys(stage, viewer);
@@ -74,7 +74,7 @@ function other(fingers, { pointerId }) {
   return [...fingers.values()].find((finger) => finger.pointerId !== pointerId);
 }
 
-/** One finger of two moved: the picture grows with their distance and follows their middle. */
+/** One of two fingers moved: scale the picture with their distance and move it with their middle. */
 function pinch(stage, viewer, before, after, still) {
   const apart = (finger) => Math.hypot(finger.clientX - still.clientX, finger.clientY - still.clientY);
   const middle = (finger) => place(stage, {
@@ -86,7 +86,7 @@ function pinch(stage, viewer, before, after, still) {
   viewer.moveBy(x1 - x0, y1 - y0);
 }
 
-/** As on a radiologist's screen: sideways widens the window, up and down moves its level. */
+/** As in a radiology viewer: sideways changes the window, up and down the level. */
 function drag(viewer, dx, dy) {
   const { width, level } = viewer.window;
   viewer.window = { width: width + 255 * dx, level: level + 255 * dy };

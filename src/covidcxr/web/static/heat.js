@@ -1,10 +1,10 @@
-// Maps of a few cells as smooth colours and outlines, as covidcxr.prediction.heatmap draws them in a file.
+// Coarse maps as smooth colours and outlines, in the same way as covidcxr.prediction.heatmap.
 
 const HEAT_SIDE = 192; // pixels of the smoothed map; the browser stretches it over the picture
 const OUTLINE_SIDE = 96; // points a side at which an outline is looked for
 const EDGE = 0.5; // probability of lung at the outline
 
-/** Return a canvas with a map, rows of numbers, in the colours of `colour` (see ramp and opposition). */
+/** Draw a map, rows of numbers, on a new canvas; `colour` is a ramp or an opposition. */
 export function paint(values, colour) {
   const at = smooth(values, HEAT_SIDE);
   const canvas = sized(HEAT_SIDE, HEAT_SIDE);

@@ -1,6 +1,6 @@
-// What a file is, by its first bytes.
+// File formats, recognised by the first bytes.
 
-/** Whether it is DICOM, with or without the header of PS3.10; covidcxr.images tells it in the same way. */
+/** Whether it is DICOM, with or without the header of PS3.10; the same test as in covidcxr.images. */
 export async function isDicom(file) {
   const start = await first(file, 132);
   return String.fromCharCode(...start.slice(128)) === "DICM" || (start[1] === 0 && [2, 8].includes(start[0]));

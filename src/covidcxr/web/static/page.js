@@ -8,7 +8,7 @@ import { followSamples } from "./samples.js";
 import { stripItem } from "./strip.js";
 import { count } from "./text.js";
 
-const LANES = 2; // requests under way at a time
+const LANES = 2; // requests in progress at the same time
 const byId = (id) => document.getElementById(id);
 const [form, input, results, list, strip, progress] = ["drop", "files", "results", "cards", "strip", "progress"].map(byId);
 const queue = new Queue(LANES);
@@ -22,14 +22,14 @@ function add(files) {
   const added = files.map((file) => new Card(file, options));
   cards.push(...added);
   list.append(...added.map((card) => card.element));
-  strip.append(...added.map(stripItem)); // first: it draws the thumbnail while the picture is there
+  strip.append(...added.map(stripItem)); // first: draws the thumbnail while the picture is decoded
   added.forEach(follow);
   results.hidden = false;
   document.body.classList.add("has-results");
   report();
   showPreviews(added);
   queue.add(...added);
-  if (results.getBoundingClientRect().top > innerHeight / 2) results.scrollIntoView(); // on a phone nothing else shows
+  if (results.getBoundingClientRect().top > innerHeight / 2) results.scrollIntoView(); // on a phone they are out of sight
 }
 
 function follow(card) {
@@ -41,17 +41,17 @@ function follow(card) {
   box.addEventListener("change", () => pick(card, box.checked));
 }
 
-/** One after the other, so that a hundred plates are not decoded at once. */
+/** One at a time, so that a hundred images are not decoded at once. */
 async function showPreviews(shown) {
   for (const card of shown) await card.preview();
 }
 
-/** Pictures far out of sight give their memory back. */
+/** Free the memory of pictures that are far out of sight. */
 function turn(entries) {
   for (const { target, isIntersecting } of entries) {
     const card = cards.find(({ element }) => element === target);
     if (!isIntersecting) card?.viewer.sleep();
-    else card?.viewer.wake().catch(() => target.classList.remove("pictured")); // the file is gone from its disk
+    else card?.viewer.wake().catch(() => target.classList.remove("pictured")); // the file was deleted
   }
 }
 
@@ -60,7 +60,7 @@ function visible(element) {
   return bottom > -innerHeight && top < 2 * innerHeight;
 }
 
-/** Say how far things are, and for screen readers what came out last. */
+/** Report the progress, and the latest result to screen readers. */
 function report(latest) {
   const settled = cards.filter((card) => card.settled);
   const number = (state) => cards.filter((card) => card.state === state).length;
@@ -104,12 +104,12 @@ function scored() {
 
 input.addEventListener("change", () => {
   add([...input.files]);
-  input.value = ""; // choosing the same file again is a change again
+  input.value = ""; // so that choosing the same file again is a change
 });
 byId("clear").addEventListener("click", clear);
 byId("cancel").addEventListener("click", () => {
   queue.cancel();
-  byId("clear").focus(); // the button is gone
+  byId("clear").focus(); // the button is hidden now
 });
 byId("open-compare").addEventListener("click", () => compare(picked));
 byId("all-json").addEventListener("click", () => saveJson(scored()));
@@ -117,7 +117,7 @@ byId("all-csv").addEventListener("click", () => saveCsv(scored()));
 followPrevalence();
 followSamples(add);
 form.addEventListener("submit", (event) => event.preventDefault());
-// The whole page takes drops: a file that misses the field would replace the page.
+// The whole page accepts drops: a file dropped beside the field would replace the page.
 document.addEventListener("dragover", (event) => {
   event.preventDefault();
   document.body.classList.add("dragging");

@@ -2,19 +2,19 @@
 import { percent } from "./text.js";
 
 const results = document.getElementById("results");
-const slider = document.getElementById("prevalence-slider"); // null like the next in models without operating points
+const slider = document.getElementById("prevalence-slider"); // null, as the next one, in models without operating points
 const number = document.getElementById("prevalence");
 const points = JSON.parse(results.dataset.operatingPoints);
 const template = document.getElementById("card").content;
 const cards = document.getElementById("cards");
-const UNASKED = 0.05; // where nothing depends on it
+const UNASKED = 0.05; // in models without thresholds
 
 /** The share, 0..1. */
 export function prevalence() {
   return slider ? slider.value / 100 : UNASKED;
 }
 
-/** The slider holds the share: it rounds and keeps to its limits, whatever is typed. */
+/** The slider holds the value, because it rounds and clamps whatever is typed. */
 export function followPrevalence() {
   if (!slider) return;
   slider.addEventListener("input", () => {
@@ -22,7 +22,7 @@ export function followPrevalence() {
     showPredictiveValues();
   });
   number.addEventListener("input", () => {
-    if (number.value === "") return; // about to be typed
+    if (number.value === "") return; // still being typed
     slider.value = number.value;
     showPredictiveValues();
   });
@@ -30,7 +30,7 @@ export function followPrevalence() {
   showPredictiveValues();
 }
 
-/** Write PPV and NPV at the share into every card, and into the template of those to come. */
+/** Write PPV and NPV at the current share into every card, and into the template of later ones. */
 function showPredictiveValues() {
   slider.setAttribute("aria-valuetext", `${slider.value} %`);
   for (const point of points) {
@@ -44,7 +44,7 @@ function showPredictiveValues() {
   }
 }
 
-/** Bayes' rule; NaN where nobody lies on that side of the threshold. */
+/** Bayes' rule; NaN if nobody is on that side of the threshold. */
 function predictiveValues({ sensitivity, specificity }, share) {
   const [found, missed] = [sensitivity * share, (1 - sensitivity) * share];
   const [cleared, alarmed] = [specificity * (1 - share), (1 - specificity) * (1 - share)];

@@ -1,4 +1,4 @@
-// Jobs one after another in a few lanes, so that a hundred files neither flood the server nor the browser.
+// A queue of jobs of which a few run at the same time, so that many files flood neither server nor browser.
 
 export class Queue {
   #lanes;
@@ -10,13 +10,13 @@ export class Queue {
     this.#lanes = lanes;
   }
 
-  /** Take jobs: objects with `run(signal)`, which never rejects, and `drop()`, called if it is cancelled before. */
+  /** Add jobs: objects with `run(signal)`, which never rejects, and `drop()` for jobs cancelled before they ran. */
   add(...jobs) {
     this.#waiting.push(...jobs);
     while (this.#waiting.length && this.#busy < this.#lanes) this.#work();
   }
 
-  /** Abort what is under way and drop what waits. */
+  /** Abort running jobs and drop waiting ones. */
   cancel() {
     for (const job of this.#waiting.splice(0)) job.drop();
     this.#round.abort();

@@ -1,4 +1,4 @@
-// All images at a glance: a thumbnail, a name and a state each, leading to the card.
+// Overview of all images: thumbnail, name and state of each, with a link to its card.
 
 const template = document.getElementById("strip-item").content;
 
@@ -16,7 +16,7 @@ export function stripItem(card) {
   card.addEventListener("state", follow);
   card.addEventListener("picture", () => element.querySelector(".thumb").replaceChildren(card.viewer.thumbnail()));
   link.addEventListener("click", (event) => {
-    event.preventDefault(); // the address stays as it is: a reload has no cards to go to
+    event.preventDefault(); // keeps the address: after a reload there are no cards
     card.element.scrollIntoView();
     card.element.focus({ preventScroll: true });
   });

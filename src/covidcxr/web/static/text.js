@@ -1,4 +1,4 @@
-// How numbers and lines of text appear on the page. Texts of the user and the server only ever become textContent.
+// Formats of numbers and lines of text. Strings of the user or the server are only ever assigned to textContent.
 
 export function percent(share, digits = 0) {
   const value = 100 * share;

@@ -1,7 +1,7 @@
-// A radiograph on a canvas: grey values through a window, a map and the outline of the lungs over it, zoom and pan.
+// A radiograph on a canvas with window and level, activation map, outline of the lungs, zoom and pan.
 import { outline, paint, sized } from "./heat.js";
 
-const LONGER_SIDE = 1536; // pixels kept of a picture while it is in sight
+const LONGER_SIDE = 1536; // pixels of a picture in memory, while it is in sight
 const LARGEST_ZOOM = 8;
 const ALL = { width: 255, level: 127.5 }; // the window that changes no grey value
 const THUMBNAIL = 144; // pixels
@@ -43,12 +43,12 @@ export class Viewer extends EventTarget {
     await this.load(other.#source);
   }
 
-  /** Come back into sight. */
+  /** Decode the picture again when it comes into sight. */
   async wake() {
     if (this.#source && !this.#picture) await this.load(this.#source);
   }
 
-  /** Give the memory of the picture back while it is out of sight. */
+  /** Free the memory of the picture while it is out of sight. */
   sleep() {
     this.#picture = this.#pixels = null;
     this.#canvas.width = this.#canvas.height = 0;
@@ -65,13 +65,13 @@ export class Viewer extends EventTarget {
     return small;
   }
 
-  /** Take a map: rows of numbers, the box where it lies, and the colours (see heat.js). */
+  /** Set the map: rows of numbers, its box in the picture, and its colours (see heat.js). */
   setMap(values, box, colour) {
     this.#heat = paint(values, colour);
     this.#box = box;
   }
 
-  /** Take the probabilities of lung on the grid of the map. */
+  /** Set the probabilities of lung, on the grid of the map. */
   setLungs(values) {
     this.#lungs = outline(values);
   }
@@ -124,7 +124,7 @@ export class Viewer extends EventTarget {
     this.view = { zoom, x: x + dx, y: y + dy };
   }
 
-  /** Whether the map covers a part of the picture only, which is then framed. */
+  /** Whether the map covers only a part of the picture, which then gets a frame. */
   get framed() {
     return this.#box.some((edge) => edge > 0 && edge < 1);
   }
@@ -184,7 +184,7 @@ async function decode(source) {
   const scale = Math.min(1, LONGER_SIDE / Math.max(image.naturalWidth, image.naturalHeight));
   const picture = sized(Math.round(image.naturalWidth * scale), Math.round(image.naturalHeight * scale));
   const pen = picture.getContext("2d");
-  pen.fillRect(0, 0, picture.width, picture.height); // what is transparent is black, as for the model
+  pen.fillRect(0, 0, picture.width, picture.height); // transparent areas are black, as for the model
   pen.imageSmoothingQuality = "high";
   pen.drawImage(image, 0, 0, picture.width, picture.height);
   return picture;
@@ -199,7 +199,7 @@ function drawFrame(pen, area) {
   pen.restore();
 }
 
-/** A light line on a dark one: to be seen on every grey and on every colour of the map. */
+/** A light line on a dark one, visible on every grey and every colour of the map. */
 function drawOutline(pen, path, [left, top, width, height]) {
   const placed = new Path2D();
   placed.addPath(path, new DOMMatrix([width, 0, 0, height, left, top]));
