@@ -14,6 +14,7 @@ import duckdb
 import numpy as np
 import pandas
 import psutil
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -21,6 +22,7 @@ from PIL import Image
 
 from batch.conftest import many, rows
 from covidcxr import DISCLAIMER
+from covidcxr.batch import storage
 from covidcxr.batch.run import LOCK, BatchOptions, run
 from covidcxr.batch.sources import find
 from covidcxr.batch.storage import names_in, parquet, whole, write
@@ -198,6 +200,22 @@ def test_a_bucket_of_google_for_everything(batch, pictures, gs):
     with parquet(f"{gs}/out/rows/part-000000.parquet") as part:
         names = part.read(["path"])["path"].to_pylist()
     assert names == [f"{gs}/in/{name}" for name in ("a-dark.png", "b-bright.jpg", "e-broken.png")]
+
+
+def test_what_cannot_be_read_in_a_list_is_a_row_and_not_the_end(batch, pictures, tmp_path, s3, monkeypatch):
+    monkeypatch.setattr(storage, "PAUSES_S", (0.0, 0.0))
+    lost = ["https://host/a.png", "ftp://host/b.tar", "s3://", "s3://xrays", "s3://no bucket/a.png", "s3://none/a.tar"]
+    lost += ["gs://", "a\0b.png", "a\0b.tar", str(pictures)]
+    image = str(pictures / "a-dark.png")
+    pq.write_table(pa.table({"path": [name for other in lost for name in (other, image)]}), tmp_path / "list.parquet")
+    summary = batch(tmp_path / "list.parquet")
+    assert summary["labels"] == {"normal": len(lost), "error": len(lost)}
+    errors = {row["path"]: row["error"] for row in rows(tmp_path / "out") if row["error"]}
+    assert len(errors) == len(lost)
+    for path, error in errors.items():
+        assert "Expected" in error
+        assert f"Received {path}" in error
+    assert "with s3:// or gs:// before its name" in errors["https://host/a.png"]
 
 
 def test_storage_that_fails_is_one_line(batch, pictures, s3):

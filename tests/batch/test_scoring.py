@@ -105,7 +105,7 @@ def test_a_broken_header_in_a_tar_file_keeps_what_came_before(score, pictures, t
     assert (done.images, done.errors) == (2, 1)
     assert (first["member"], first["label"]) == ("a.png", "normal")
     assert f"Expected a whole tar file. Received {tmp_path}/x.tar: " in last["error"]
-    assert "after 1 images" in last["error"]
+    assert "Read 1 images before" in last["error"]
 
 
 def add(tar, name, content, pax_headers=None):

@@ -100,7 +100,7 @@ def test_a_store_that_is_busy_is_asked_again(monkeypatch):
 
 
 def test_other_stores_are_refused():
-    with pytest.raises(BatchError, match=r"starts with s3:// or gs://\. Received ftp://host/a\.png"):
+    with pytest.raises(BatchError, match=r"with s3:// or gs:// before its name\. Received ftp://host/a\.png"):
         read("ftp://host/a.png", 1)
 
 

@@ -11,6 +11,8 @@ from functools import partial
 from itertools import repeat
 from typing import IO, TypeVar
 
+from pyarrow import ArrowException
+
 from covidcxr.batch.sources import is_archive, is_image_name
 from covidcxr.batch.storage import opened, read
 from covidcxr.errors import BatchError
@@ -28,6 +30,8 @@ BLOCK = 2**18
 """Bytes of a tar file per read; an object store needs tens of milliseconds for each."""
 READERS = 8
 """Files read at the same time; an object store answers in tens of milliseconds, in which a core scores an image."""
+UNREADABLE = (OSError, ValueError, ArrowException, BatchError)
+"""Errors of reading whatever a list holds: names with NUL, addresses of other stores, buckets that do not exist."""
 NAME_ERRORS = "backslashreplace"
 """Codec error handler for names in a tar file: surrogates, the default of tarfile, cannot be stored in Parquet."""
 
@@ -53,11 +57,7 @@ class ImageFile(Outcome):
 
 
 def files(items: Sequence[ImagePath]) -> Iterator[ImageFile]:
-    """Read the files of a shard in order, a few ahead.
-
-    Raises:
-        BatchError: A store cannot be reached.
-    """
+    """Read the files of a shard in order, a few ahead; what cannot be read has an error."""
     if len(items) == 1 and not items[0].error and is_archive(items[0].path):
         return _members(items[0].path)
     return map(_whole, ahead(partial(_file, item, EARLY + 1) for item in items))
@@ -110,9 +110,8 @@ def _file(item: ImagePath, limit: int) -> ImageFile:
     start = time.perf_counter()
     try:
         data = read(item.path, limit)
-    except OSError as error:
-        reason = error.strerror or error
-        return ImageFile(path=item.path, error=f"Expected a readable image file. Received {item.path}: {reason}.")
+    except UNREADABLE as error:
+        return ImageFile(path=item.path, error=_reason("a readable image file", item.path, error))
     return ImageFile(path=item.path, data=data, read_ms=ms_since(start))
 
 
@@ -139,10 +138,15 @@ def _members(path: str) -> Iterator[ImageFile]:
                         found += 1
                         yield ImageFile(path=path, member=member.name, data=data, read_ms=ms_since(start))
                 start = time.perf_counter()
-    except BatchError:
-        raise
     except Exception as error:  # tarfile raises anything for broken headers
-        yield ImageFile(path=path, error=f"Expected a whole tar file. Received {path}: {error} after {found} images.")
+        reason = _reason("a whole tar file", path, error)
+        yield ImageFile(path=path, error=f"{reason} Read {found} images before." if found else reason)
         return
     if not found:
         yield ImageFile(path=path, error=f"Expected a tar file with images. Received {path}, which has none.")
+
+
+def _reason(expected: str, path: str, error: Exception) -> str:
+    if isinstance(error, BatchError):
+        return str(error)
+    return f"Expected {expected}. Received {path}: {getattr(error, 'strerror', None) or error}."

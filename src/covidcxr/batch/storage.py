@@ -39,23 +39,24 @@ def locate(name: str) -> tuple[fs.FileSystem, str]:
     ``gs://anonymous@bucket/...`` reads public objects without credentials.
 
     Raises:
-        BatchError: The scheme is not one of SCHEMES, or the bucket cannot be reached.
+        BatchError: The address has no scheme of SCHEMES or no valid bucket.
+        OSError: The bucket cannot be reached.
     """
     scheme, _, path = name.partition("://")
-    if scheme not in SCHEMES:
-        raise BatchError(f"Expected a path, or an address that starts with s3:// or gs://. Received {name}.")
     authority, separator, key = path.rstrip("/").partition("/")
-    store, bucket = _connect(scheme, authority)
+    if scheme not in SCHEMES or not authority:
+        raise BatchError(f"Expected a path, or a bucket with s3:// or gs:// before its name. Received {name}.")
+    try:
+        store, bucket = _connect(scheme, authority)
+    except ValueError as error:
+        raise BatchError(f"Expected the address of a bucket. Received {name}: {error}.") from error
     return store, bucket + separator + key
 
 
 @lru_cache
 def _connect(scheme: str, authority: str) -> tuple[fs.FileSystem, str]:
     """Connect once to each bucket, because finding its region takes a request."""
-    try:
-        store, bucket = fs.FileSystem.from_uri(f"{scheme}://{authority}{SCHEMES[scheme]}")
-    except (OSError, ValueError) as error:
-        raise BatchError(f"Expected a bucket that can be reached. Received {scheme}://{authority}: {error}.") from error
+    store, bucket = fs.FileSystem.from_uri(f"{scheme}://{authority}{SCHEMES[scheme]}")
     return store, bucket
 
 
