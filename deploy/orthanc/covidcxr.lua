@@ -1,4 +1,4 @@
--- Sends each new radiograph to the modality "covidcxr" of orthanc.json. What the node sends back stays here.
+-- Sends each new radiograph to the modality "covidcxr" of orthanc.json, except for the results of the node itself.
 
 local RADIOGRAPHY = { CR = true, DX = true, RG = true }
 
