@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from covidcxr.cli.options import manifest_option
 from covidcxr.errors import require_extra
 
 
@@ -15,7 +16,7 @@ from covidcxr.errors import require_extra
     metavar="FILE.toml",
     help="Input and output of a model that was not exported by covidcxr.",
 )
-@click.option("--manifest", type=click.Path(path_type=Path), required=True, help="Made by 'covidcxr data build'.")
+@manifest_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder of the report.")
 @click.option(
     "--write-into",

@@ -5,11 +5,8 @@ from pathlib import Path
 
 import click
 
+from covidcxr.cli.options import manifest_option
 from covidcxr.errors import require_extra
-
-MANIFEST = click.option(
-    "--manifest", type=click.Path(path_type=Path), required=True, help="Made by 'covidcxr data build'."
-)
 
 
 @click.group("gate")
@@ -19,7 +16,7 @@ def command() -> None:
 
 @command.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@MANIFEST
+@manifest_option
 def train(run: Path, manifest: Path) -> None:
     """Train the gate of RUN, a finished run of 'covidcxr train'.
 
@@ -40,7 +37,7 @@ def train(run: Path, manifest: Path) -> None:
 
 @command.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@MANIFEST
+@manifest_option
 @click.option("--run", type=click.Path(path_type=Path), help="Run of the model; adds its rates on unseen collections.")
 @click.option("--pictures", type=click.Path(path_type=Path), metavar="DIR", help="Images other than X-rays.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="DIR", help="Folder for gate.json.")

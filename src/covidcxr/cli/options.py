@@ -20,7 +20,7 @@ manifest_option = click.option(
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     required=True,
     metavar="FILE.csv",
-    help="Manifest of 'covidcxr data build'.",
+    help="Manifest written by 'covidcxr data build'.",
 )
 
 

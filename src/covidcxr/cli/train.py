@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
-from covidcxr.cli.options import resumable
+from covidcxr.cli.options import manifest_option, resumable
 from covidcxr.errors import require_extra
 
 
 @click.command("train")
 @click.argument("recipe", metavar="RECIPE")
-@click.option("--manifest", type=click.Path(path_type=Path), required=True, help="Made by 'covidcxr data build'.")
+@manifest_option
 @click.option("--out", type=click.Path(path_type=Path), required=True, metavar="RUN", help="Run folder.")
 @click.option("--cache", type=click.Path(path_type=Path), metavar="DIR", help="Keep decoded images for other runs.")
 @click.option("--mixed-precision", is_flag=True, help="Compute in float16 below the head; for GPUs.")
