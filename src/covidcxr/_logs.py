@@ -1,4 +1,4 @@
-"""Logging set-up shared by the web server and the DICOM commands."""
+"""Logging set-up shared by the commands."""
 
 import logging
 import warnings

@@ -4,7 +4,6 @@ import csv
 import errno
 import hashlib
 import json
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -55,12 +54,13 @@ def command(
     """
     if as_json and csv_file:
         raise click.UsageError("Expected one of --json and --csv. Received both.")
-    logging.captureWarnings(True)  # decoders warn of harmless flaws, and may quote the file: a patient's name
+    from covidcxr._logs import silence_libraries
     from covidcxr.images.paths import expand
     from covidcxr.prediction.artifact import ACTIVATION_MAP
     from covidcxr.prediction.predictor import Predictor
     from covidcxr.prediction.scoring import score_files
 
+    silence_libraries()
     files = expand(paths)
     predictor = Predictor.load(model)
     if heatmap and ACTIVATION_MAP not in predictor.outputs:
