@@ -48,7 +48,7 @@ def test_build_writes_what_was_left_out_and_the_pairs(built):
     ]
     assert re.search(r"covid-chestxray +missing +1\n", output)
     assert "near-duplicates: 2 pairs, 2 of them across collections" in output
-    assert "shares with an external collection: covid-chestxray/covid-1.png" in output
+    assert "shares a patient or image with an external collection: covid-chestxray/covid-1.png" in output
 
 
 def test_the_same_data_and_seed_give_the_same_bytes(built):
@@ -75,7 +75,7 @@ def test_build_without_collections_says_what_it_looked_for(tmp_path):
 def test_report(built):
     folder, _ = built
     result = run("report", folder / "manifest.csv", "--out", folder / "report")
-    assert "30 pictures of 3 collections" in result.output
+    assert "30 images of 3 collections" in result.output
     assert json.loads((folder / "report" / "data.json").read_text())["duplicate_pairs_across"] == 2
 
 

@@ -145,7 +145,7 @@ def test_too_few_images_of_one_origin_are_an_error(features, settings, label):
 def test_no_pneumonia_is_an_error(features, settings):
     rows = features.y_true != PNEUMONIA
     without = Features(features.plain[rows], features.opaque[rows], features.y_true[rows], features.origins[rows])
-    with pytest.raises(ManifestError, match="other pneumonia"):
+    with pytest.raises(ManifestError, match="images of pneumonia"):
         fit_head(without, settings)
 
 

@@ -1,4 +1,4 @@
-"""``covidcxr data``: fetch the public collections, make the manifest, describe it."""
+"""``covidcxr data``: download the public collections, build the manifest, report on it."""
 
 from collections import Counter
 from pathlib import Path
@@ -17,18 +17,20 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.group()
 def command() -> None:
-    """Public collections of chest X-rays: fetch them, make the manifest, describe it."""
+    """Download public collections of chest X-rays, build the manifest, and report on it."""
 
 
 @command.command()
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@click.option("--root", type=FOLDER, required=True, help="Folder for the collections, one folder each.")
-@click.option("--github", default="https://github.com", show_default=True, help="Mirror with the paths of GitHub.")
+@click.option("--root", type=FOLDER, required=True, help="Folder for the collections.")
+@click.option(
+    "--github", default="https://github.com", show_default=True, help="GitHub, or a mirror with the same paths."
+)
 def download(sources: tuple[str, ...], root: Path, github: str) -> None:
-    """Fetch collections from their publishers; 'all' stands for every one.
+    """Download collections from their publishers; 'all' means every collection.
 
-    A collection whose folder is there is left as it is; an interrupted download continues when the command is given
-    again. Kaggle sets need the credentials of your own Kaggle account in ~/.kaggle/kaggle.json.
+    Existing folders are left as they are. Kaggle data sets need the credentials of your own Kaggle account in
+    ~/.kaggle/kaggle.json.
     """
     require_extra("train", "pooch", "kagglehub")
     from covidcxr.data.download import download as download_source
@@ -41,20 +43,20 @@ def download(sources: tuple[str, ...], root: Path, github: str) -> None:
     for name in names:
         source = SOURCES[name]
         fetched = download_source(source, root, github=github)
-        click.echo(f"{name}: {'fetched into' if fetched else 'already in'} {root / source.folder}")
+        click.echo(f"{name}: {'downloaded to' if fetched else 'already in'} {root / source.folder}")
         click.echo(f"  licence: {source.licence}\n  please cite: {source.citation}")
 
 
 @command.command()
-@click.option("--root", type=FOLDER, required=True, help="Folder with the collections in their published layouts.")
+@click.option("--root", type=FOLDER, required=True, help="Folder of the collections, as published.")
 @click.option("--out", type=FILE, required=True, help="Manifest to write, such as manifest.csv.")
 @click.option("--views", type=click.Choice(["frontal", "pa"]), default="frontal", help="frontal: PA, AP, AP supine.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the split into training and test data.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the split into training and test data.")
 def build(root: Path, out: Path, views: str, seed: int) -> None:
-    """Read every collection under a folder into one manifest.
+    """Read all collections in a folder into one manifest.
 
-    Next to the manifest, STEM.rejects.csv lists everything that was left out and why, and STEM.duplicates.csv the pairs
-    of pictures that show the same radiograph.
+    Next to the manifest, STEM.rejects.csv lists the images that were left out, with reasons, and STEM.duplicates.csv
+    the pairs of images that show the same radiograph.
     """
     require_extra("train", "imagehash", "scipy", "sklearn")
     from covidcxr.data.build import build as build_manifest
@@ -71,7 +73,7 @@ def build(root: Path, out: Path, views: str, seed: int) -> None:
 
 
 def _print_summary(made: "Build", out: Path) -> None:
-    click.echo(f"{out}: {len(made.records)} pictures, {len({record.group for record in made.records})} groups")
+    click.echo(f"{out}: {len(made.records)} images, {len({record.group for record in made.records})} groups")
     counts = Counter((record.source, record.label, record.split) for record in made.records)
     for (source, label, split), count in sorted(counts.items()):
         click.echo(f"  {source:16} {label:10} {split:9} {count:6}")
@@ -82,17 +84,17 @@ def _print_summary(made: "Build", out: Path) -> None:
     across = sum(pair.id_a.split("/")[0] != pair.id_b.split("/")[0] for pair in made.duplicates)
     click.echo(f"near-duplicates: {len(made.duplicates)} pairs, {across} of them across collections")
     for record in made.drawn_in:
-        click.echo(f"external for what it shares with an external collection: {record.id}")
+        click.echo(f"external because it shares a patient or image with an external collection: {record.id}")
 
 
 @command.command()
 @click.argument("manifest", type=FILE)
 @click.option("--out", type=FOLDER, required=True, help="Folder for data.html, data.json and the contact sheets.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Chooses the pictures of the contact sheets.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the images on the contact sheets.")
 def report(manifest: Path, out: Path, seed: int) -> None:
-    """Describe a manifest: counts, what was left out, duplicates, a contact sheet per collection."""
+    """Report on MANIFEST: counts, rejects, duplicates, and a contact sheet per collection."""
     require_extra("train", "pandas", "jinja2")
     from covidcxr.data.report import write_report
 
     summary = write_report(manifest, out, seed=seed)
-    click.echo(f"{out / 'data.html'}: {summary['pictures']} pictures of {len(summary['sources'])} collections")
+    click.echo(f"{out / 'data.html'}: {summary['pictures']} images of {len(summary['sources'])} collections")

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import pooch
 import requests
 
+from covidcxr._files import write_json
 from covidcxr.data.sources import GitHubArchive, KaggleDataset, Source
 from covidcxr.errors import DownloadError, ManifestError
 
@@ -231,6 +232,4 @@ def _keep_record(path: Path, record: Mapping[str, str]) -> None:
                 f"Expected the same files as in the earlier download (sha256 of all: {before}, in {path}). Received "
                 f"different ones: {record['files_sha256']}. Delete {path.name} if you trust them."
             )
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_json(path, record)

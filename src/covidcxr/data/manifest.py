@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
+from covidcxr._files import whole
 from covidcxr.errors import ManifestError
 from covidcxr.labels import Label
 
@@ -108,12 +109,10 @@ COLUMNS = tuple(field.name for field in fields(Record))
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     """Write a CSV file (UTF-8); it appears complete or not at all."""
-    partial = path.with_name(path.name + ".part")
-    with partial.open("w", newline="", encoding="utf-8") as file:
+    with whole(path) as partial, partial.open("a", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(rows)
-    partial.replace(path)
 
 
 def relative_path(path: Path, table: Path) -> str:

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +12,7 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFont
 
 from covidcxr import __version__
+from covidcxr._files import write_json
 from covidcxr._templates import render_page
 from covidcxr.data.collect import Reject, read_rejects
 from covidcxr.data.duplicates import DuplicatePair, read_duplicates
@@ -56,8 +56,9 @@ def write_report(manifest: Path, out: Path, *, seed: int = 0) -> dict[str, Any]:
         sheet = contact_sheet([record for record in records if record.source == source], seed=seed)
         sheet.save(out / f"sheet-{source}.png")
         sheets[source] = _data_url(sheet)
-    (out / "data.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    (out / "data.html").write_text(_page(summary, sheets), encoding="utf-8")
+    write_json(out / "data.json", summary)
+    page = render_page("covidcxr.data", "data_report.html", {}, data=summary, sheets=sheets)
+    (out / "data.html").write_text(page, encoding="utf-8")
     return summary
 
 
@@ -169,7 +170,3 @@ def _data_url(picture: Image.Image) -> str:
     buffer = io.BytesIO()
     picture.save(buffer, "JPEG", quality=80)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _page(summary: dict[str, Any], sheets: dict[str, str]) -> str:
-    return render_page("covidcxr.data", "data_report.html", {}, data=summary, sheets=sheets)

@@ -1,1 +1,1 @@
-"""From a manifest and a recipe to a model file. Needs the extra ``train``."""
+"""Training: from a manifest and a recipe to a model file. Needs the extra ``train``."""

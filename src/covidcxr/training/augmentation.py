@@ -1,4 +1,4 @@
-"""Random changes of training images: one resampling for all of the geometry, then the grey values."""
+"""Random augmentation of training images: geometry in one resampling, then grey values."""
 
 import keras
 import numpy as np
@@ -10,23 +10,23 @@ from covidcxr.recipes.recipe import Augmentation
 def augmented(images: NDArray[np.uint8], augmentation: Augmentation, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Change every image at random.
 
-    Mirroring, rotation, scale and shift are one affine map and one bilinear resampling: three of them, one after the
-    other, soften pictures so much that plain ones look foreign to the network.
+    Mirroring, rotation, scale and shift are combined into one affine map with one bilinear resampling. Three
+    resamplings would blur images so much that unchanged ones look foreign to the network.
 
     Args:
         images: uint8, shape (n, side, side, 1).
-        augmentation: What may change and how far; every change is drawn evenly from its range.
-        rng: Decides all of it.
+        augmentation: Ranges of the changes, which are drawn uniformly.
+        rng: Source of all randomness.
 
     Returns:
-        uint8, shape (n, side, side, 1); what comes in from outside repeats the border.
+        uint8, shape (n, side, side, 1); areas from outside the image repeat its border.
     """
     count, side = images.shape[:2]
     maps = _affine_maps(augmentation, rng, count, side)
     brightness = 255 * rng.uniform(-augmentation.brightness, augmentation.brightness, (count, 1, 1, 1))
     contrast = 1 + rng.uniform(-augmentation.contrast, augmentation.contrast, (count, 1, 1, 1))
     if augmentation.moves:
-        with keras.device("cpu:0"):  # a GPU has the network to compute, and the same pictures come out everywhere
+        with keras.device("cpu:0"):  # gives the same images on every machine, and leaves a GPU to the network
             moved = keras.ops.image.affine_transform(images.astype(np.float32), maps, "bilinear", "nearest")
         values = np.asarray(moved)
     else:
@@ -39,9 +39,9 @@ def augmented(images: NDArray[np.uint8], augmentation: Augmentation, rng: np.ran
 
 
 def _affine_maps(augmentation: Augmentation, rng: np.random.Generator, count: int, side: int) -> NDArray[np.float32]:
-    """Return where each pixel of the result comes from, float32, shape (count, 8), as Keras expects it.
+    """Return the affine maps in the form of Keras: float32, shape (count, 8).
 
-    A row (a, b, c, d, e, f, 0, 0) fetches pixel (x, y) from (ax + by + c, dx + ey + f).
+    With the row (a, b, c, d, e, f, 0, 0), pixel (x, y) of the result is read at (ax + by + c, dx + ey + f).
     """
     a = augmentation
     mirror = rng.choice((-1, 1), count) if a.flip else np.ones(count)

@@ -1,4 +1,4 @@
-"""Temperature, operating points, prediction sets and intervals, from a run's validation groups and never test data."""
+"""Calibration on validation data: temperature, operating points, prediction sets and probability intervals."""
 
 import csv
 import warnings
@@ -20,27 +20,28 @@ from covidcxr.prediction.conformal import Conformal
 SEED = 0
 SCREENING_SENSITIVITY = 0.95
 TEMPERATURES = (0.2, 10.0)
-"""Limits of the fit: without a mistake on the validation images the best temperature would be 0, and a small one makes
-the rounding of float32 larger by 1 / T."""
+"""Limits of the fit: without errors on the validation images the best temperature would be 0, and a small temperature T
+magnifies float32 rounding by 1 / T."""
 SMALLEST = float(np.finfo(np.float32).tiny)
-"""Stands in for a probability of 0, which the network's float32 gives where it is smaller than that."""
+"""Replacement for a probability of 0, which is how float32 represents anything smaller."""
 MARGIN = 1e-5
-"""How far a threshold lies below the image that it was chosen on: as far as an exported file may differ from Keras."""
+"""Distance of a threshold below the score that set it: the allowed difference between Keras and an exported file."""
 COVERAGE = 0.8
-"""At 0.9 every fifth validation image of the shipped recipe would keep all classes, and the model would not answer."""
+"""Share of images whose prediction set shall contain the true class. At 0.9, one in five validation images of the
+shipped recipe would keep all classes, which is no answer."""
 FEWEST = 9
-"""Smallest number of validation groups of a class: of few a threshold is mere chance, and of fewer than
-1 / (1 - COVERAGE) - 1 no probability is too low, so that the class would always remain possible."""
+"""Smallest number of validation groups per class. With few, a threshold is mere chance; with fewer than
+1 / (1 - COVERAGE) - 1, the class could never be excluded."""
 DECIMALS = 6
-"""Of the ends of an interval in the model file."""
+"""Decimals of the interval ends in the model file."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What an export adds to the network; the defaults add nothing.
+    """Result of a calibration; the defaults change nothing.
 
     Attributes:
-        temperature: Divides the scores before softmax.
+        temperature: Divisor of the scores before softmax, above 0.
         operating_points: Thresholds on the probability of COVID-19 after the temperature.
         conformal: Prediction sets and intervals of the probabilities after the temperature.
     """
@@ -53,8 +54,8 @@ class Calibration:
 def calibrate(path: Path) -> Calibration:
     """Calibrate on the file ``validation.csv`` of a run.
 
-    There are no operating points where the network has no class COVID-19, or no validation image stands on one side;
-    no prediction sets where it has no class COVID-19, or fewer than FEWEST validation groups of a class.
+    Without the class COVID-19 there are neither operating points nor prediction sets. Operating points also need
+    validation images with and without COVID-19; prediction sets need FEWEST validation groups of each class.
     """
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -70,10 +71,10 @@ def calibrate(path: Path) -> Calibration:
 
 
 def tempered(y_score: FloatArray, temperature: float) -> FloatArray:
-    """Return softmax(log p / T). The logarithm of a softmax is its scores up to a constant, which softmax forgets.
+    """Return softmax(log p / T): log p equals the scores before softmax up to a constant, which softmax cancels.
 
     Args:
-        y_score: float64, shape (n, classes), probabilities.
+        y_score: Probabilities: float64, shape (n, classes).
         temperature: T, above 0.
 
     Returns:
@@ -89,11 +90,11 @@ def fit_temperature(y_true: IntArray, y_score: FloatArray) -> float:
     """Return the temperature with the smallest mean negative log likelihood (Guo et al. 2017).
 
     Args:
-        y_true: int64, shape (n,), class indices.
-        y_score: float64, shape (n, classes), probabilities.
+        y_true: Class indices: int64, shape (n,).
+        y_score: Probabilities: float64, shape (n, classes).
 
     Returns:
-        Within TEMPERATURES; above 1 the network was too sure of itself.
+        Temperature within TEMPERATURES; above 1 if the network was overconfident.
     """
     images = np.arange(len(y_true))
 
@@ -120,21 +121,21 @@ def _covid_points(
 def operating_points(
     truth: NDArray[np.bool_], score: FloatArray, groups: NDArray[np.str_]
 ) -> tuple[OperatingPoint, ...]:
-    """Choose the operating points of a score, and measure them on the images that they were chosen on.
+    """Choose operating points of a score, and measure them on the same images.
 
     Args:
-        truth: bool, shape (n,), whether an image shows COVID-19; both kinds are there.
-        score: float64, shape (n,), probability of COVID-19, 0..1.
-        groups: str, shape (n,), see covidcxr.data.manifest.Record.
+        truth: Whether an image shows COVID-19: bool, shape (n,), with both values.
+        score: Probability of COVID-19, 0..1: float64, shape (n,).
+        groups: Groups, see covidcxr.data.manifest.Record: str, shape (n,).
 
     Returns:
-        One point for every PointName, in their order; see there for how each is chosen.
+        One point per PointName, in their order; how each is chosen is described there.
     """
     thresholds = np.maximum(np.unique(score) - MARGIN, 0)
     found = truth.sum() - np.searchsorted(np.sort(score[truth]), thresholds)
     cleared = np.searchsorted(np.sort(score[~truth]), thresholds)
     screening = np.flatnonzero(found / truth.sum() >= SCREENING_SENSITIVITY)[-1]
-    # in whole numbers, so that ties are ties; the first of them has the lowest threshold, hence the highest sensitivity
+    # in integers, so that ties are exact; the first has the lowest threshold, hence the highest sensitivity
     balanced = np.argmax(found * (~truth).sum() + cleared * truth.sum())
     chosen = {PointName.SCREENING: screening, PointName.BALANCED: balanced}
     return tuple(_measured(name, float(thresholds[chosen[name]]), truth, score, groups) for name in PointName)
@@ -143,7 +144,7 @@ def operating_points(
 def _measured(
     name: PointName, threshold: float, truth: NDArray[np.bool_], score: FloatArray, groups: NDArray[np.str_]
 ) -> OperatingPoint:
-    called = np.eye(2)[(score >= threshold).astype(int)]  # as probabilities of 0 and 1, which the metrics take
+    called = np.eye(2)[(score >= threshold).astype(int)]  # as the probabilities 0 and 1 that the metrics expect
     measured = {"sensitivity": sensitivity(1), "specificity": specificity(1)}
     estimates = estimate(measured, truth.astype(np.int64), called, groups, seed=SEED)
     return OperatingPoint(
@@ -161,8 +162,8 @@ def _measured(
 def _conformal(
     labels: Sequence[Label], y_true: IntArray, y_score: FloatArray, groups: NDArray[np.str_]
 ) -> Conformal | None:
-    # One image of each group, drawn by chance: the guarantee is for exchangeable images, which images of one patient
-    # are not, and crepes and venn-abers take no weights, which would be the other way.
+    # One random image per group: the guarantee needs exchangeable images, which those of one patient are not. Weights
+    # would be the alternative, but crepes and venn-abers accept none.
     order = np.random.default_rng(SEED).permutation(len(groups))
     drawn = order[np.unique(groups[order], return_index=True)[1]]
     y_true, y_score = y_true[drawn], y_score[drawn]
@@ -182,17 +183,17 @@ def _conformal(
 
 
 def set_thresholds(y_true: IntArray, y_score: FloatArray) -> tuple[float, ...]:
-    """Return for each class the smallest probability with which it remains possible, less MARGIN.
+    """Return, for each class, the smallest probability at which it is in the prediction set, less MARGIN.
 
     Args:
-        y_true: int64, shape (n,), class indices of exchangeable images; every class is there.
-        y_score: float64, shape (n, classes), probabilities.
+        y_true: Class indices of exchangeable images: int64, shape (n,), with every class.
+        y_score: Probabilities: float64, shape (n, classes).
     """
     classifier = ConformalClassifier()
     classifier.fit(1 - y_score[np.arange(len(y_true)), y_true], bins=y_true)
 
     def smallest(label: int) -> float:
-        # the set changes only at the probabilities of the class's own images
+        # the set changes only at the probabilities of this class's own images
         probabilities = np.unique(np.append(y_score[y_true == label, label], 0))
         bins = np.full(len(probabilities), label)
         possible = classifier.predict_set(1 - probabilities, bins=bins, confidence=COVERAGE, smoothing=False)
@@ -202,20 +203,21 @@ def set_thresholds(y_true: IntArray, y_score: FloatArray) -> tuple[float, ...]:
 
 
 def interval_steps(truth: NDArray[np.bool_], score: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the Venn-Abers interval as steps (Vovk and Petej 2014), ends rounded outwards to DECIMALS.
+    """Return the Venn-Abers interval as a step function (Vovk and Petej 2014), ends rounded outwards to DECIMALS.
 
     Args:
-        truth: bool, shape (n,), whether an image shows COVID-19; both kinds are there.
-        score: float64, shape (n,), probability of COVID-19, 0..1.
+        truth: Whether an image shows COVID-19: bool, shape (n,), with both values.
+        score: Probability of COVID-19, 0..1: float64, shape (n,).
 
     Returns:
-        Three float64 arrays of one shape: ascending scores, the first 0, and both ends from each of them on, which
-        ascend too.
+        Three float64 arrays of equal length: ascending scores, the first 0, and the lower and upper ends that apply
+        from each score on, also ascending.
     """
     edges = np.unique(np.append(score, 0))
-    between = (edges + np.append(edges[1:], 1)) / 2  # at an edge itself the upper end is still that of the step below
+    between = (edges + np.append(edges[1:], 1)) / 2  # at an edge itself, the upper end is still that of the step below
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # venn-abers divides 0 by 0 and takes the rest
+        warnings.simplefilter("ignore", RuntimeWarning)  # venn-abers divides 0 by 0 and ignores the result
+
         fitted = VennAbers().fit(np.column_stack([1 - score, score]), truth.astype(int))
         _, ends = fitted.predict_proba(np.column_stack([1 - between, between]))
     outwards = np.column_stack([np.floor(ends[:, 0] * 10**DECIMALS), np.ceil(ends[:, 1] * 10**DECIMALS)])

@@ -1,4 +1,4 @@
-"""Keras callbacks of a run: exact resumption, finite numbers, one progress bar for all phases, history and curves."""
+"""Keras callbacks of a run: exact resumption, a check for finite losses, a progress bar, history and curves."""
 
 from pathlib import Path
 from typing import Any
@@ -8,15 +8,16 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from covidcxr._files import whole
 from covidcxr.errors import RecipeError
 from covidcxr.training.batches import Batches
 
 
 class EpochSeed(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
-    """Make every epoch a function of (seed, epoch, weights), whether or not the run was stopped before it.
+    """Make every epoch a function of (seed, epoch, weights), so that a resumed run gives the same network.
 
-    Checkpoints hold weights and optimizer but not the state of dropout's random generators, so that state is set
-    anew when an epoch begins.
+    Checkpoints contain weights and optimizer but not the state of dropout's random generators, which is therefore set
+    at the start of every epoch.
     """
 
     def __init__(self, batches: Batches, *, seed: int, first_epoch: int) -> None:
@@ -31,9 +32,9 @@ class EpochSeed(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not 
 
 
 class FiniteLoss(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
-    """End a training with RecipeError as soon as its loss is no finite number.
+    """Stop a training with RecipeError as soon as its loss is not finite.
 
-    At once, not at the end of the epoch, which would be kept as one to go on from.
+    It does not wait for the end of the epoch, because a resumed run would start from that epoch's checkpoint.
     """
 
     def __init__(self, out: Path) -> None:
@@ -49,25 +50,25 @@ class FiniteLoss(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not
 
 
 def check_finite(model: keras.Model, out: Path) -> None:
-    """Check the weights of a network that is to be saved in a run folder.
+    """Check the weights of a network before it is saved in a run folder.
 
-    The loss alone does not tell: the last step of a training, and a computed head, are followed by none.
+    FiniteLoss cannot see them: no loss follows the last step of a training or a computed head.
 
     Raises:
-        RecipeError: A weight is no finite number; the message names the folder.
+        RecipeError: A weight is not finite; the message names the folder.
     """
     if not all(np.isfinite(weights).all() for weights in model.get_weights()):
-        raise RecipeError(f"Expected finite weights in {out}. Received a network with NaN or infinite ones.")
+        raise RecipeError(f"Expected finite weights in {out}. Received NaN or infinity.")
 
 
 class Progress:
-    """One bar with the time left over all phases, steps done before a stop included."""
+    """Progress bar over all phases; steps done before a stop are included."""
 
     def __init__(self, total: int) -> None:
         self._bar = tqdm(total=total, desc="training", unit="step", mininterval=1)
 
     def phase(self, first_epoch: int) -> keras.callbacks.Callback:
-        """Return the callback of the phase that begins with epoch ``first_epoch``."""
+        """Return the callback of the phase that starts with epoch ``first_epoch``."""
         return _ProgressCallback(self._bar, first_epoch)
 
     def close(self) -> None:
@@ -82,7 +83,7 @@ class _ProgressCallback(keras.callbacks.Callback):  # type: ignore[misc] # Keras
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         done = (self._first + epoch) * self.params["steps"]
-        if done > self._bar.n:  # a resumed run: what was done earlier says nothing about the time left
+        if done > self._bar.n:  # a resumed run: earlier steps must not count in the estimate of the time left
             self._bar.initial += done - self._bar.n
             self._bar.n = done
 
@@ -95,13 +96,13 @@ class _ProgressCallback(keras.callbacks.Callback):  # type: ignore[misc] # Keras
 
 
 class History:
-    """The table of epochs as CSV, and its curves as PNG, written anew after every epoch."""
+    """Table of the epochs (CSV) and its curves (PNG), rewritten after every epoch."""
 
     def __init__(self, table: Path, curves: Path) -> None:
         self._table, self._curves = table, curves
 
     def phase(self, first_epoch: int) -> keras.callbacks.Callback:
-        """Return the callback of the phase that begins with epoch ``first_epoch``."""
+        """Return the callback of the phase that starts with epoch ``first_epoch``."""
         return keras.callbacks.LambdaCallback(
             on_epoch_end=lambda epoch, logs: self._append(first_epoch + epoch + 1, logs)
         )
@@ -111,9 +112,8 @@ class History:
         if self._table.exists():
             earlier = pd.read_csv(self._table)
             row = pd.concat([earlier[earlier["epoch"] < epoch], row])
-        partial = self._table.with_suffix(".part")
-        row.to_csv(partial, index=False)
-        partial.replace(self._table)
+        with whole(self._table) as partial:
+            row.to_csv(partial, index=False)
         self._plot(row)
 
     def _plot(self, table: pd.DataFrame) -> None:

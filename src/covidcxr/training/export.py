@@ -1,21 +1,21 @@
-"""A finished run to MODEL.onnx: the network, its class activation map, and the whole contract in one file."""
+"""Export of a finished run to MODEL.onnx: network, class activation map and metadata in one file."""
 
 import datetime
 import math
-import os
 from pathlib import Path
 
 import keras
 import numpy as np
 import onnx
-import onnxruntime as ort
 import tensorflow as tf
 import tf2onnx
 from keras import layers
 
 from covidcxr import DISCLAIMER, __version__
+from covidcxr._files import whole
 from covidcxr.errors import ArtifactError
 from covidcxr.prediction.artifact import ACTIVATION_MAP, EMBEDDING, GATE, INPUT, LUNGS, PROBABILITIES, Artifact
+from covidcxr.prediction.session import open_session
 from covidcxr.recipes.run_folder import RECIPE, read_run
 from covidcxr.training.calibration import Calibration, calibrate
 from covidcxr.training.fit import VALIDATION, load_run
@@ -24,23 +24,23 @@ from covidcxr.training.gate.fit import Gate
 
 OPSET = 18
 TOLERANCE = 1e-5
-"""Largest difference between Keras and the exported file: absolute for probabilities, of its peak for the map."""
+"""Largest difference between Keras and the exported file, relative to the peak of an output if that is above 1."""
 PARITY_BATCHES = (1, 7)
+"""Batch sizes of the comparison."""
 WEIGHTS_LICENCE = "Apache-2.0; trained on collections with their own terms, see NOTICE"
 
 
 def export(run: Path, out: Path) -> None:
-    """Export a finished run and check the file against Keras.
+    """Export a finished run and compare the file with Keras.
 
-    A run with validation groups is calibrated on them; one without is exported as it is. A gate that was trained for
-    the run goes into the file.
+    A run with validation groups is calibrated on them. A gate that was trained for the run is included.
 
     Args:
-        run: Folder of ``covidcxr train``.
-        out: The ONNX file to write; it appears only when it has passed the check.
+        run: Run folder of ``covidcxr train``.
+        out: ONNX file to write; it appears only after it has passed the comparison.
 
     Raises:
-        RecipeError: The run is missing, not finished or cannot be read.
+        RecipeError: The run is missing, not finished or unreadable.
         ArtifactError: The file differs from Keras by more than TOLERANCE.
     """
     model, recipe = load_run(run)
@@ -68,12 +68,12 @@ def export(run: Path, out: Path) -> None:
 
 
 def save_checked(proto: onnx.ModelProto, serving: keras.Model, out: Path, *, size: int, tolerance: float) -> None:
-    """Write a converted model; the file appears only when it equals Keras.
+    """Write a converted model; the file appears only if it agrees with Keras.
 
     Args:
-        proto: What ``convert`` made of ``serving``.
-        serving: The model in Keras.
-        out: The ONNX file; its folder is made where it is not there.
+        proto: Result of ``convert(serving, size)``.
+        serving: Model in Keras.
+        out: ONNX file; its folder is created if missing.
         size: Side of the square input in pixels.
         tolerance: Largest difference; see parity.
 
@@ -81,29 +81,29 @@ def save_checked(proto: onnx.ModelProto, serving: keras.Model, out: Path, *, siz
         ArtifactError: The file differs from Keras by more than ``tolerance``.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(out.name + ".part")
-    onnx.save(proto, partial)
-    difference = parity(serving, partial, size=size)
-    if difference > tolerance:
-        partial.unlink()
-        raise ArtifactError(f"Expected {out} to equal Keras to {tolerance}. Received a difference of {difference:.1e}.")
-    partial.replace(out)
+    with whole(out) as partial:
+        onnx.save(proto, partial)
+        difference = parity(serving, partial, size=size)
+        if difference > tolerance:
+            raise ArtifactError(
+                f"Expected {out} to equal Keras to {tolerance}. Received a difference of {difference:.1e}."
+            )
 
 
 def serving_model(model: keras.Model, *, temperature: float = 1.0, gate: Gate | None = None) -> keras.Model:
-    """Return the model as served: see covidcxr.prediction.artifact for its outputs.
+    """Return the model as served; covidcxr.prediction.artifact describes its outputs.
 
-    The last layer's weights and bias are divided by the temperature, which divides the scores before softmax or sigmoid
-    and costs nothing. The map of a class is those weights and bias of that class applied at every place of the last
-    features, so its mean over all places is the class's score before softmax, temperature included (Zhou et al. 2016).
+    Weights and bias of the last layer are divided by the temperature, which divides the scores before softmax or
+    sigmoid at no cost. The activation map of a class applies these weights and bias in every cell of the last features,
+    so that its mean is the class's score before softmax, temperature included (Zhou et al. 2016).
 
     Args:
-        model: A trained network of covidcxr.training.networks; it is left as it is.
-        temperature: Above 0; 1 changes nothing.
-        gate: Gives the scores of the output ``gate``; None leaves it out.
+        model: Trained network of covidcxr.training.networks; it is not changed.
+        temperature: Temperature, above 0; 1 changes nothing.
+        gate: Gate for the output ``gate``; None leaves the output out.
 
     Returns:
-        Model from uint8 (N, size, size, 1) to a dict of float32 arrays; see covidcxr.prediction.artifact.
+        Model from uint8 (N, size, size, 1) to a dict of float32 arrays.
     """
     last = model.layers[-1]
     kernel, bias = (weights / np.float32(temperature) for weights in last.get_weights())
@@ -126,7 +126,7 @@ def serving_model(model: keras.Model, *, temperature: float = 1.0, gate: Gate | 
 
 
 def convert(serving: keras.Model, size: int) -> onnx.ModelProto:
-    """Convert a model of uint8 (N, size, size, 1) that returns a dict; its keys become the names of the outputs."""
+    """Convert a model from uint8 (N, size, size, 1) to a dict, whose keys become the names of the ONNX outputs."""
     signature = [tf.TensorSpec((None, size, size, 1), tf.uint8, name=INPUT)]
     function = tf.function(lambda image: serving(image, training=False), input_signature=signature)
     proto: onnx.ModelProto
@@ -138,9 +138,9 @@ def convert(serving: keras.Model, size: int) -> onnx.ModelProto:
 def parity(serving: keras.Model, path: Path, *, size: int) -> float:
     """Return the largest difference between Keras and an exported file on random images; see TOLERANCE.
 
-    It is infinite where either gives anything but finite numbers, which no difference could tell.
+    It is infinite if either gives NaN or infinity.
     """
-    session = ort.InferenceSession(os.fspath(path), providers=["CPUExecutionProvider"])
+    session = open_session(path)
     names = [output.name for output in session.get_outputs()]
     worst = 0.0
     for batch in PARITY_BATCHES:

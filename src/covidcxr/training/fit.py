@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidcxr import __version__
+from covidcxr._files import whole
 from covidcxr.data.manifest import Record
 from covidcxr.errors import RecipeError
 from covidcxr.evaluation.scoring import Scores, write_scores
@@ -70,9 +71,8 @@ def train(
     trained.set_weights(model.get_weights())
     if validation:  # before the network is saved, so that every finished run has it
         write_scores(_validation_scores(trained, recipe, parts.validation, validation), out / VALIDATION)
-    partial = out / f"partial-{MODEL}"
-    trained.save(partial)
-    partial.replace(out / MODEL)
+    with whole(out / MODEL) as partial:
+        trained.save(partial)
     shutil.rmtree(out / "checkpoints", ignore_errors=True)  # there are none after a computed head
 
 

@@ -1,7 +1,6 @@
-"""Decoded and preprocessed images on disk, for trainings that look at the same pictures again."""
+"""Cache of decoded and preprocessed images on disk, shared by trainings on the same images."""
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import PIL
 from numpy.typing import NDArray
 
 from covidcxr import __version__
+from covidcxr._files import whole
 from covidcxr.data.manifest import Record
 from covidcxr.errors import ImageError
 from covidcxr.images.decode import read_image
@@ -16,10 +16,10 @@ from covidcxr.images.preprocessing import Preprocessing
 
 
 class ImageCache:
-    """One small file an image in a folder of its preprocessing; each appears whole or not at all.
+    """One file per image, in one folder per preprocessing; each file appears complete or not at all.
 
-    Any number of processes may share a folder, and any of them may be stopped at any time. The first image that is
-    found is decoded all the same and compared: pictures that another state of the code made are noticed.
+    Several processes may share a folder, and each may be stopped at any time. The first image found in the cache is
+    decoded anyway and compared, which reveals pixels that an older version of the code wrote.
     """
 
     def __init__(self, folder: Path, preprocessing: Preprocessing) -> None:
@@ -29,10 +29,10 @@ class ImageCache:
         self._compared = False
 
     def image(self, record: Record) -> NDArray[np.uint8]:
-        """Return what the predictor would feed to the network: uint8, shape (size, size).
+        """Return the input of the network for an image: uint8, shape (size, size).
 
         Raises:
-            ImageError: The file cannot be decoded, or the folder holds other pixels than it gives now.
+            ImageError: The file cannot be decoded, or the cache contains different pixels.
         """
         path = self._folder / record.sha256[:2] / f"{record.sha256}.npy"
         found = self._read(path)
@@ -42,13 +42,13 @@ class ImageCache:
         if found is None:
             _write(path, image)
         elif not np.array_equal(found, image):
-            raise ImageError(f"Expected {path} to hold what {record.path} gives. Received other pixels: delete it all.")
+            raise ImageError(f"Expected {path} to equal {record.path}. Received different pixels: delete the cache.")
         else:
             self._compared = True
         return image
 
     def _read(self, path: Path) -> NDArray[np.uint8] | None:
-        """Return a cached image; None where there is none or the disk has lost a part of it."""
+        """Return a cached image; None if there is none or its file is damaged."""
         try:
             found: NDArray[np.uint8] = np.load(path, allow_pickle=False)
         except (OSError, EOFError, ValueError):
@@ -59,7 +59,5 @@ class ImageCache:
 
 def _write(path: Path, image: NDArray[np.uint8]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.part")
-    with partial.open("wb") as file:
-        np.save(file, image)
-    partial.replace(path)
+    with whole(path, sync=False) as partial:
+        np.save(partial, image)

@@ -1,7 +1,7 @@
-"""Synthetic opacities: the same radiograph with patches of whitened lung, as a pneumonia makes them.
+"""Synthetic opacities: patches of whitened lung, drawn into a radiograph to resemble pneumonia.
 
-Nothing but the lung differs between a radiograph and its copy: no scanner, age, view or hospital. What a network's
-features do between the two is therefore evidence of disease that no collection can fake.
+A radiograph and its copy differ in the lungs only, not in scanner, age, view or hospital. The difference of a network's
+features between the two is therefore evidence of disease that owes nothing to the collection.
 """
 
 import numpy as np
@@ -13,36 +13,37 @@ from covidcxr.images.grey import Grey
 Field = NDArray[np.float32]
 
 PATCHES = (2, 8)
-"""Number of patches, the end excluded."""
+"""Number of patches, upper end excluded."""
 RADII = (0.05, 0.20)
 """Standard deviation of a patch as a share of the width of both lungs."""
 STRETCH = (0.6, 1.6)
-"""Ratio of a patch's axes."""
+"""Ratio of the axes of a patch."""
 OPACITY = (0.35, 0.85)
-"""How far the densest place goes from what it was to WHITE."""
+"""Blend at the densest point: 0 keeps the grey value, 1 turns it into WHITE."""
 WHITE = (0.8, 1.0)
-"""Grey value of a consolidation as a share of what the dense tissue in the picture shows."""
+"""Grey value of a consolidation as a share of that of dense tissue in the image."""
 TEXTURE = ((4, 1.0), (8, 0.6), (16, 0.4), (40, 0.3), (80, 0.2))
-"""Cells a side and weight of the random fields that roughen the patches."""
+"""Cells per side and weight of the random fields that give the patches texture."""
 ROUGHNESS = 0.25
+"""Strength of the texture."""
 SOFT_EDGE = 1.6
-"""Pixels of the lung mask by which its border is blurred."""
+"""Standard deviation, in pixels of the lung mask, of the blur of its border."""
 LUNG, BODY = 0.5, 0.2
-"""Probabilities of lung above which a place is lung, and below which it is not."""
+"""Probability of lung above which a pixel counts as lung, and below which it does not."""
 LEAST_LUNG = 80
-"""Pixels of lung in the mask below which there is nothing to work on."""
+"""Smallest lung, in pixels of the mask, into which opacities are drawn."""
 
 
 def with_opacities(grey: Grey, lungs: Field, rng: np.random.Generator) -> Grey:
-    """Draw random opacities into the lungs, more of them below and outside, where COVID-19 has most of its own.
+    """Draw random opacities into the lungs, most of them low and peripheral, as in COVID-19.
 
     Args:
         grey: uint8, shape (height, width).
-        lungs: float32, shape (n, n), 0..1, probability of lung over the whole picture squeezed to a square.
+        lungs: Probability of lung, 0..1, of the whole image squeezed to a square: float32, shape (n, n).
         rng: Source of all randomness.
 
     Returns:
-        The picture with them, nowhere darker; the same picture where hardly any lung is found.
+        The image with opacities, nowhere darker; the unchanged image if less than LEAST_LUNG was found.
     """
     rows, columns = np.nonzero(lungs > LUNG)
     if len(rows) < LEAST_LUNG:
@@ -58,7 +59,7 @@ def with_opacities(grey: Grey, lungs: Field, rng: np.random.Generator) -> Grey:
 
 
 def _patches(rows: NDArray[np.intp], columns: NDArray[np.intp], size: int, rng: np.random.Generator) -> Field:
-    """Return the largest of some Gaussian patches at every place: float32, shape (size, size), 0..1."""
+    """Return the pixelwise maximum of random Gaussian patches: float32, shape (size, size), 0..1."""
     width = columns.max() + 1 - columns.min()
     lower = (rows - rows.min()) / (rows.max() + 1 - rows.min())
     outer = np.abs(columns - np.median(columns)) / width
@@ -84,9 +85,10 @@ def _texture(size: int, rng: np.random.Generator) -> Field:
 
 
 def _dense_tissue(values: Field, lungs: Field) -> float:
-    """Return the grey value that a lung full of fluid would have: that of the bright places in it or most around it."""
+    """Estimate the grey value of a fluid-filled lung from the brightest lung and from most of the tissue around it."""
     inside = _at(lungs, values.shape)
-    parts = ((values[inside > LUNG], 0.95), (values[inside < BODY], 0.6))  # specks of lung may be lost at another size
+    parts = ((values[inside > LUNG], 0.95), (values[inside < BODY], 0.6))  # small lungs may vanish when resized
+
     return max((float(np.quantile(part, share)) for part, share in parts if part.size), default=float(values.max()))
 
 

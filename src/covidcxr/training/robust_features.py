@@ -1,4 +1,4 @@
-"""Put a computed head on a network: features of the training images, plain and with synthetic opacities."""
+"""Computation of a network's head from features of the training images, plain and with synthetic opacities."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,19 +24,19 @@ BATCH = 32
 def set_robust_head(
     model: keras.Model, settings: RobustHead, records: Sequence[Record], recipe: Recipe, cache: Path | None
 ) -> None:
-    """Compute the weights of ``head`` from the records; nothing else of the network changes.
+    """Compute the weights of the layer ``head``; no other layer changes.
 
     Args:
-        model: A network with the layers ``pool`` and ``head``; see covidcxr.training.networks.
-        settings: See covidcxr.training.robust_head.
-        records: The training images.
-        recipe: The recipe; its preprocessing and seed.
-        cache: Folder of decoded images, see covidcxr.training.image_cache.
+        model: Network with the layers ``pool`` and ``head``; see covidcxr.training.networks.
+        settings: Weights of the parts; see covidcxr.training.robust_head.
+        records: Training images.
+        recipe: Recipe, for its preprocessing and seed.
+        cache: Folder of decoded images (covidcxr.training.image_cache); None decodes every image.
 
     Raises:
-        RecipeError: The network has no such layers.
-        ManifestError: Too few images of a class.
-        ImageError: An image cannot be decoded any more.
+        RecipeError: The network lacks one of these layers.
+        ManifestError: There are too few images of a class.
+        ImageError: An image cannot be decoded.
     """
     if not {"pool", "head"} <= {layer.name for layer in model.layers}:
         raise RecipeError(f"Expected a network with the layers pool and head. Received {model.name}.")
@@ -50,7 +50,7 @@ def opaque_images(records: Sequence[Record], preprocessing: Preprocessing, *, se
     """Decode images, draw opacities into their lungs, and preprocess them.
 
     Returns:
-        uint8, shape (n, size, size, 1), in the order of the records; every image is a function of the seed and its id.
+        uint8, shape (n, size, size, 1), in the order of the records; each image is a function of its id and the seed.
     """
     segmenter = LungSegmenter.load()
     images = np.empty((len(records), preprocessing.size, preprocessing.size, 1), np.uint8)

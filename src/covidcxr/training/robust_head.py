@@ -1,8 +1,8 @@
-"""A linear head that is computed, not trained: what tells COVID-19 from normal in every collection alike.
+"""A linear head that is computed instead of trained, from differences that all collections have in common.
 
-A head fitted to the training images finds the small things that tell collections apart, for they predict the label
-best. The difference of class means, every collection counting the same, cannot: it has no freedom to. Two more
-differences are added to it that no collection can fake, since both sides come from the same: pneumonia against normal,
+A head fitted to the training images learns the small differences between collections, because they predict the label
+best. The difference of class means, with equal weight for every collection, cannot adapt to them. Two more differences
+are added that are free of collection effects, because both sides come from one collection: pneumonia against normal,
 and synthetic opacities against none. Their weights were chosen by the protocol unseen-hospitals (docs/experiments.md).
 """
 
@@ -22,7 +22,7 @@ from covidcxr.labels import LABELS, Label
 from covidcxr.recipes.recipe import RobustHead
 
 LEAST = 50
-"""Images of a class below which an origin's mean is too uncertain to count as much as another's."""
+"""Smallest number of images of a class in an origin; the mean of fewer is too uncertain for equal weight."""
 TINY = 1e-6
 NORMAL, PNEUMONIA, COVID = (LABELS.index(label) for label in (Label.NORMAL, Label.PNEUMONIA, Label.COVID))
 
@@ -35,10 +35,10 @@ class Features:
     """Pooled features of the training images.
 
     Attributes:
-        plain: float32, shape (n, d).
-        opaque: The same images with synthetic opacities, in the same order.
-        y_true: int64, shape (n,), index into LABELS.
-        origins: str, shape (n,), see covidcxr.data.manifest.Record.
+        plain: Features of the images: float32, shape (n, d).
+        opaque: Features of the same images with synthetic opacities: float32, shape (n, d).
+        y_true: Index into LABELS: int64, shape (n,).
+        origins: Origin, see covidcxr.data.manifest.Record: str, shape (n,).
     """
 
     plain: NDArray[np.float32]
@@ -51,21 +51,21 @@ def fit_head(features: Features, settings: RobustHead) -> tuple[NDArray[np.float
     """Compute kernel and bias of the dense layer.
 
     The score of COVID-19 minus that of normal depends on one direction of the features, the robust one. The score of
-    other pneumonia has a direction of its own, fitted in the ordinary way: sources of pneumonia hold normals too.
+    pneumonia has its own direction, a plain logistic regression, because sources of pneumonia also contain normals.
 
     Args:
-        features: Of the training images.
-        settings: How much each part counts.
+        features: Features of the training images.
+        settings: Weights of the parts.
 
     Returns:
-        float32, shape (d, 3), and float32, shape (3,), for classes in the order of LABELS. The scale of their
-        scores, before softmax, is fitted with every class counting the same.
+        Kernel, float32, shape (d, 3), and bias, float32, shape (3,), for classes in the order of LABELS. The scale of
+        the scores before softmax is fitted with equal weight for every class.
 
     Raises:
-        ManifestError: No image of other pneumonia, or no origin with enough images of COVID-19, or none of normal.
+        ManifestError: There is no image of pneumonia, or no origin with LEAST images of COVID-19 or of normal.
     """
     if PNEUMONIA not in features.y_true:
-        raise ManifestError("Expected training images of other pneumonia. Received none.")
+        raise ManifestError("Expected training images of pneumonia. Received none.")
     mean, spread = features.plain.mean(axis=0), features.plain.std(axis=0) + TINY
     plain, opaque = ((part.astype(np.float64) - mean) / spread for part in (features.plain, features.opaque))
     y_true = features.y_true
@@ -108,7 +108,7 @@ def _cells(y_true: IntArray, origins: NDArray[np.str_]) -> dict[Cell, NDArray[np
 
 
 def _logistic(features: FloatArray, positive: NDArray[np.bool_], inverse_regularisation: float) -> FloatArray:
-    """Return the direction of a logistic regression in which both classes count the same: float64, shape (d,)."""
+    """Return the direction of a logistic regression with equal weight for both classes: float64, shape (d,)."""
     model = LogisticRegression(C=inverse_regularisation, class_weight="balanced", max_iter=1000)
     direction: FloatArray = model.fit(features, positive).coef_[0]
     return direction
@@ -120,10 +120,10 @@ def _unit(direction: FloatArray, features: FloatArray) -> FloatArray:
 
 
 def _scores(evidence: FloatArray, y_true: IntArray) -> tuple[FloatArray, FloatArray]:
-    """Fit the classes' scores to evidence of COVID-19 and of pneumonia: float64, shapes (2, 3) and (3,).
+    """Fit weights, shape (2, 3), and bias, shape (3,), float64, from evidence of COVID-19 and of pneumonia to scores.
 
-    The evidence of pneumonia enters the score of pneumonia alone, so that it never decides between the other two.
-    The mean over the classes is taken off: softmax forgets it, and every class gets an activation map of its own.
+    The evidence of pneumonia contributes to the score of pneumonia only, so that it never decides between the other
+    two. The mean over the classes is subtracted: softmax cancels it, and every class gets its own activation map.
     """
     share = 1 / np.bincount(y_true, minlength=len(LABELS))[y_true] / len(LABELS)
 
@@ -143,6 +143,6 @@ def _scores(evidence: FloatArray, y_true: IntArray) -> tuple[FloatArray, FloatAr
 
 
 def features_of(plain: NDArray[np.float32], opaque: NDArray[np.float32], records: Sequence[Record]) -> Features:
-    """Put features and what the records say of their images together; see Features."""
+    """Combine the features of images with labels and origins from their records; see Features."""
     y_true = np.array([LABELS.index(record.label) for record in records], np.int64)
     return Features(plain, opaque, y_true, np.array([record.origin for record in records]))

@@ -1,4 +1,4 @@
-"""What the gate of a model file declines, measured on pictures that its training has not seen, to gate.json."""
+"""Measurement of the gate of a model file on images that were not used in its training."""
 
 import json
 import logging
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from covidcxr import __version__
+from covidcxr._files import write_json
 from covidcxr.data.collect import Reject, read_rejects
 from covidcxr.data.manifest import Record, Split, View, data_hash, read_manifest
 from covidcxr.errors import ArtifactError, ImageError
@@ -28,26 +29,26 @@ logger = logging.getLogger(__name__)
 
 DRAWN = 350
 EVALUATION_SEED = SEED + 1
-"""Of the drawn pictures: other ones than in training."""
+"""Seed of the drawn images, other than in training."""
 RADIOGRAPHY = ("CR", "DX")
 """DICOM modalities (PS3.3 section C.7.3.1.1.1) whose objects may be chest radiographs."""
 
 Picture = tuple[Callable[[], Grey], str]
-"""What draws or reads a picture, and its group."""
+"""Function that draws or reads an image, and its group."""
 
 
 def evaluate_gate(predictor: Predictor, manifest: Path, *, run: Path | None, pictures: Path | None) -> dict[str, Any]:
     """Measure the gate.
 
     Args:
-        predictor: A model with a gate.
-        manifest: Of its training, with the rejects beside it.
-        run: Folder of the model's run, whose adults of unseen collections are reported too; None leaves them out.
-        pictures: Folder of pictures that are no X-rays; None leaves them out.
+        predictor: Model with a gate.
+        manifest: Manifest of its training, next to the rejects.
+        run: Run folder of the model, to include its rates on unseen collections; None leaves them out.
+        pictures: Folder of images other than X-rays; None leaves them out.
 
     Returns:
-        JSON-ready: under ``declined`` the share that is declined of each group of pictures, with n, its 95 % interval
-        by bootstrap over patients, how many could not be decoded, and the shares by flag.
+        JSON values. For each group of images, ``declined`` contains n, the declined share, 0..1, with its 95 % interval
+        by bootstrap over patients, the number of undecodable files, and the shares by flag.
 
     Raises:
         ArtifactError: The model has no gate.
@@ -72,7 +73,7 @@ def write_report(report: dict[str, Any], out: Path) -> Path:
     """Write gate.json into a folder and return its path."""
     out.mkdir(parents=True, exist_ok=True)
     path = out / GATE_REPORT
-    path.write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    write_json(path, report)
     return path
 
 
@@ -98,7 +99,7 @@ def _groups(records: Sequence[Record], rejects: Sequence[Reject], pictures: Path
 
 
 def dicom_of_other_parts() -> list[Path]:
-    """Return the test objects that pydicom is installed with, less those that may be chest radiographs."""
+    """Return the test files of the installed pydicom, except those that may be chest radiographs."""
     import pydicom
 
     found = []
@@ -110,7 +111,7 @@ def dicom_of_other_parts() -> list[Path]:
                 continue
         try:
             modality = pydicom.dcmread(path, stop_before_pixels=True).get("Modality")
-        except Exception:  # some of them are broken on purpose
+        except Exception:  # some are broken on purpose
             modality = None
         if modality not in RADIOGRAPHY:
             found.append(path)
@@ -122,7 +123,7 @@ def _files(paths: Iterable[Path | str]) -> list[Picture]:
 
 
 def _share(predictor: Predictor, pictures: Sequence[Picture]) -> dict[str, Any]:
-    """Return what is declined of some pictures, whatever the classes say of them."""
+    """Return the share of images that the gate declines, whatever their predicted class."""
     codes: list[set[str]] = []
     groups: list[str] = []
     for read, group in pictures:

@@ -1,7 +1,6 @@
-"""Train the quality gate of a finished run: pictures to features to gate.npz, which export puts into the model file."""
+"""Training of the gate of a finished run: features of its examples, and the file that export puts into the model."""
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from keras import layers, ops
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from covidcxr._files import write_json
 from covidcxr.data.collect import Reject, RejectReason, read_rejects
 from covidcxr.data.manifest import GROWN_UP, Record, Split, View, read_manifest
 from covidcxr.data.sources import children_origins
@@ -27,59 +27,61 @@ from covidcxr.training.gate.fit import ADULT, CODES, TINY, Gate, Pictures, decli
 from covidcxr.training.gate.pictures import non_xrays
 
 GATE_FILE, GATE_REPORT = "gate.npz", "gate.json"
-"""Files that a run folder gets."""
+"""Files in the run folder."""
 DRAWN, SEED = 700, 0
-"""Pictures that are no X-rays, and the seed of the training ones."""
+"""Number of drawn images for training, and their seed."""
 HELD_OUT_FOLDS = 5
-"""One patient in so many, of those with lateral views and CT, takes no part in training."""
+"""Of the patients with lateral views or CT, one in this many is held out."""
 SMALL_CHILD = 6
-"""Years: younger is a small child; between that and GROWN_UP an image takes no part."""
+"""Age in years below which a patient counts as a child; from there to GROWN_UP, images are not used."""
 BATCH = 32
 REJECTED = {View.CT: FlagCode.CT, View.LATERAL: FlagCode.LATERAL}
+"""Views that the gate declines."""
 
 Example = tuple[Callable[[], Grey], str, str, str]
-"""What draws or reads a picture, its kind, origin and group, see covidcxr.training.gate.fit.Pictures."""
+"""Function that draws or reads an image, then its kind, origin and group; see covidcxr.training.gate.fit.Pictures."""
 
 
 def train_gate(run: Path, manifest: Path) -> dict[str, Any]:
     """Fit the gate and write it into the run folder.
 
     Args:
-        run: Folder of a finished ``covidcxr train``.
-        manifest: Made by ``covidcxr data build``, with its rejects beside it.
+        run: Folder of a finished run of ``covidcxr train``.
+        manifest: Manifest of ``covidcxr data build``, next to its rejects.
 
     Returns:
-        What GATE_REPORT holds: numbers of pictures, and the adults that a gate declines which never saw their origin.
+        Content of GATE_REPORT: number of training images by kind, and for each origin the adults declined by a gate
+        trained without it.
 
     Raises:
         RecipeError: The run is not finished, or its network pools no features.
-        ManifestError: A kind of picture is missing.
-        ImageError: A picture cannot be decoded any more.
+        ManifestError: A kind of image is missing.
+        ImageError: An image cannot be decoded.
     """
     model, recipe = load_run(run)
     records = read_manifest(manifest)
     pictures = features_of(model, recipe, _examples(records, read_rejects(rejects_of(manifest))))
     gate = fit(pictures)
     report = {"training": _count(pictures), "unseen_origins": _unseen(pictures)}
-    (run / GATE_REPORT).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    write_json(run / GATE_REPORT, report)
     gate.save(run / GATE_FILE)
     return report
 
 
 def rejects_of(manifest: Path) -> Path:
-    """Return where ``covidcxr data build`` puts what it left out of a manifest."""
+    """Return the path of the rejects that belong to a manifest."""
     return manifest.with_suffix(".rejects.csv")
 
 
 def kind_of(record: Record) -> str | None:
-    """Return ADULT or ``child``; None for older children, whom the gate need not tell from adults."""
+    """Return ADULT or ``child``; None for older children, on whom the gate is not trained."""
     if record.origin in children_origins() or (record.age is not None and record.age < SMALL_CHILD):
         return FlagCode.CHILD
     return ADULT if record.age is None or record.age >= GROWN_UP else None
 
 
 def rejected_views(rejects: Sequence[Reject], records: Sequence[Record], *, held_out: bool) -> list[Reject]:
-    """Return the lateral views and CT slices of one side of a split by patient; external collections have none."""
+    """Return the lateral views and CT slices of one part of a split by patient, without external collections."""
     external = {record.source for record in records if record.split is Split.EXTERNAL}
     return [
         reject
@@ -112,7 +114,7 @@ def _examples(records: Sequence[Record], rejects: Sequence[Reject]) -> list[Exam
 
 
 def features_of(model: keras.Model, recipe: Recipe, examples: Sequence[Example]) -> Pictures:
-    """Return what the network sees in pictures, as means over each picture; see Pictures."""
+    """Return the network's features of examples, averaged over each image; see Pictures."""
     extractor = keras.Model(model.input, picture_features(model))
     parts: list[NDArray[np.float32]] = []
     for start in tqdm(range(0, len(examples), BATCH), desc="gate", unit="batch", disable=None):
@@ -124,13 +126,13 @@ def features_of(model: keras.Model, recipe: Recipe, examples: Sequence[Example])
 
 
 def picture_features(model: keras.Model) -> keras.KerasTensor:
-    """Return the mean of the last features over the whole picture, not over the lungs: float32 (N, d).
+    """Return the last features averaged over the whole image, not over the lungs: float32 (N, d).
 
     Raises:
-        RecipeError: The network has neither the layer ``inside`` nor ``pool``.
+        RecipeError: The network has neither a layer ``inside`` nor ``pool``.
     """
     named = {layer.name: layer for layer in model.layers}
-    if "inside" in named:  # multiplies features by the share of the lungs, which has one channel
+    if "inside" in named:  # multiplies the features by the lung weights, which have one channel
         features = max(named["inside"].input, key=lambda x: int(x.shape[-1]))
     elif "pool" in named:
         features = named["pool"].input
@@ -142,7 +144,7 @@ def picture_features(model: keras.Model) -> keras.KerasTensor:
 def gate_scores(features: keras.KerasTensor, gate: Gate) -> keras.KerasTensor:
     """Return Gate.scores as layers: float32 (N, checks)."""
     to_axes, learned = layers.Dense(len(gate.centre)), layers.Dense(len(gate.offsets))
-    inner = keras.Input(features.shape[1:])  # a network of its own: names of loaded layers may not come twice
+    inner = keras.Input(features.shape[1:])  # a nested network, because layer names must be unique
     axes = to_axes(inner)
     square = ops.square(axes)
     scores = learned(axes / ops.sqrt(1 + ops.mean(square, axis=1, keepdims=True)))

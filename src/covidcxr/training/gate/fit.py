@@ -1,4 +1,4 @@
-"""The quality gate as numbers: fitted to features of pictures, with thresholds that a new hospital's adults pass."""
+"""Fit of the gate to image features, with thresholds that adults of a new hospital pass."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, fields, replace
@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from covidcxr._files import whole
 from covidcxr.errors import ManifestError, RecipeError
 from covidcxr.evaluation.metrics import FloatArray
 from covidcxr.prediction.flags import FlagCode
 from covidcxr.prediction.gate import Check
 
 ADULT = "adult"
-"""Kind of the pictures that the gate lets pass; the others have the code of their flag."""
+"""Kind of the images that the gate accepts; other kinds are named by their flag code."""
 LEARNED = (FlagCode.NOT_A_CHEST_XRAY, FlagCode.CT, FlagCode.LATERAL, FlagCode.CHILD)
-"""Checks that a regression is fitted for, in the order of the scores."""
+"""Checks with a regression, in the order of the scores."""
 CODES = (*LEARNED, FlagCode.UNLIKE_TRAINING)
 """All checks, in the order of the scores."""
 DIMENSIONS = 64
@@ -29,24 +30,24 @@ DECLINED = {
     FlagCode.CHILD: 0.015,
     FlagCode.UNLIKE_TRAINING: 0.0025,
 }
-"""Largest share of the adults of a collection that was left out, in the order of the scores; 3 % at most together.
-Where a check tells its kind easily it needs little, and children are the hardest to tell from adults: their share is
-the smallest of 0.5, 1, 1.5 ... % with which a gate fitted to three quarters of the training groups flags 85 % of the
-children in the fourth."""
+"""Largest share of adults of a left-out origin that each check may decline, in the order of the scores: 3 % in total.
+Checks of easily recognised kinds need little. Children are the hardest to distinguish from adults; their share is the
+smallest of 0.5, 1, 1.5 ... % at which a gate fitted to three quarters of the training groups flags 85 % of the children
+in the remaining quarter."""
 LEAST = 50
-"""Adults of an origin below which it sets no threshold."""
+"""Smallest number of adults of an origin that sets thresholds."""
 TINY = 1e-6
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """What the gate is fitted to.
+    """Examples to which the gate is fitted.
 
     Attributes:
-        features: float32, shape (n, d): means over the whole picture.
-        kinds: str, shape (n,): ADULT or one of LEARNED.
-        origins: str, shape (n,), see covidcxr.data.manifest.Record.
-        groups: str, shape (n,), patients where known.
+        features: Features averaged over the whole image: float32, shape (n, d).
+        kinds: ADULT or one of LEARNED: str, shape (n,).
+        origins: Origin, see covidcxr.data.manifest.Record: str, shape (n,).
+        groups: Patient if known, else a unique name: str, shape (n,).
     """
 
     features: NDArray[np.float32]
@@ -55,7 +56,7 @@ class Pictures:
     groups: NDArray[np.str_]
 
     def without(self, origins: Collection[str]) -> "Pictures":
-        """Return the pictures less the adults of some origins."""
+        """Return all examples except the adults of some origins."""
         return self._chosen(~((self.kinds == ADULT) & np.isin(self.origins, list(origins))))
 
     def adults_of(self, origin: str) -> "Pictures":
@@ -74,14 +75,14 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Gate:
-    """Two linear maps; the scores stand in the order of CODES.
+    """Fitted gate: two linear maps and thresholds, with scores in the order of CODES.
 
     Attributes:
-        whitening: float32, shape (d, k): from features to axes on which radiographs have mean 0 and variance 1.
-        centre: float32, shape (k,), added to them.
-        directions: float32, shape (k, checks - 1), of LEARNED.
-        offsets: float32, shape (checks - 1,).
-        thresholds: float32, shape (checks,).
+        whitening: Map from features to axes on which radiographs have mean 0 and variance 1: float32, shape (d, k).
+        centre: Constant of this map: float32, shape (k,).
+        directions: Map from axes to the scores of LEARNED: float32, shape (k, checks - 1).
+        offsets: Constant of this map: float32, shape (checks - 1,).
+        thresholds: Scores from which images are declined: float32, shape (checks,).
     """
 
     whitening: NDArray[np.float32]
@@ -92,26 +93,27 @@ class Gate:
 
     @property
     def checks(self) -> tuple[Check, ...]:
-        """What goes into the metadata of the model file."""
+        """Checks for the metadata of the model file."""
         pairs = zip(CODES, self.thresholds, strict=True)
         return tuple(Check(code=code, threshold=float(threshold), declines=True) for code, threshold in pairs)
 
     def scores(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return float32, shape (n, checks); the exported graph does the same (covidcxr.training.gate.features)."""
+        """Return the scores, as the exported graph computes them (gate_scores): float32, shape (n, checks)."""
         axes = features @ self.whitening + self.centre
         learned = bounded(axes) @ self.directions + self.offsets
         return np.column_stack([learned, np.log((axes**2).sum(axis=1) + TINY)]).astype(np.float32)
 
     def save(self, path: Path) -> None:
-        """Write the file that export picks up."""
-        np.savez(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+        """Write the gate as ``.npz`` file."""
+        with whole(path) as partial:
+            np.savez(partial, **{field.name: getattr(self, field.name) for field in fields(self)})
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read what save wrote.
+        """Read a file written by ``save``.
 
         Raises:
-            RecipeError: Not such a file.
+            RecipeError: The file cannot be read; the message names it.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -121,24 +123,24 @@ class Gate:
 
 
 def bounded(axes: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Keep the direction and limit the length, so that a picture far from everything gets no wild scores."""
+    """Limit the length of vectors, so that an image unlike all others gets no extreme scores."""
     shortened: NDArray[np.float32] = axes / np.sqrt(1 + np.square(axes).mean(axis=1, keepdims=True))
     return shortened
 
 
 def fit(pictures: Pictures) -> Gate:
-    """Fit a gate and choose its thresholds: of every check the strictest that no origin needs more than DECLINED for.
+    """Fit a gate with the strictest thresholds at which no check declines more than DECLINED of any origin's adults.
 
-    An origin's adults are scored by a gate that was fitted without them, as those of a new hospital will be.
+    The adults of each origin are scored by a gate fitted without them, as those of a new hospital will be.
 
     Raises:
-        ManifestError: A kind of picture is missing, or there are not two origins with enough adults.
+        ManifestError: A kind of image is missing, or fewer than two origins have enough adults.
     """
     if missing := {ADULT, *LEARNED} - set(pictures.kinds):
-        raise ManifestError(f"Expected pictures of all kinds for the gate. Received none of {', '.join(missing)}.")
+        raise ManifestError(f"Expected images of all kinds for the gate. Received none of {', '.join(missing)}.")
     origins = pictures.large_origins
     if len(origins) < 2:
-        raise ManifestError(f"Expected {LEAST} adults of each of two origins for the gate. Received fewer.")
+        raise ManifestError(f"Expected {LEAST} adults from each of two origins for the gate. Received fewer.")
     unseen = [fit_maps(pictures.without([origin])).scores(pictures.adults_of(origin).features) for origin in origins]
     thresholds = [
         max(np.quantile(scores[:, column], 1 - DECLINED[code]) for scores in unseen)
@@ -148,10 +150,10 @@ def fit(pictures: Pictures) -> Gate:
 
 
 def declined_when_unseen(pictures: Pictures) -> dict[str, NDArray[np.bool_]]:
-    """Tell which adults of each origin a gate declines that neither its maps nor its thresholds have seen.
+    """Return, by origin, which adults are declined by a gate fitted without that origin, thresholds included.
 
     Returns:
-        By origin: bool, shape (adults, checks). Empty with fewer than three origins.
+        Origin to bool, shape (adults, checks); empty with fewer than three origins.
     """
     origins = pictures.large_origins
     if len(origins) < 3:
@@ -163,7 +165,7 @@ def declined_when_unseen(pictures: Pictures) -> dict[str, NDArray[np.bool_]]:
 
 
 def fit_maps(pictures: Pictures) -> Gate:
-    """Fit all but the thresholds, which are infinite."""
+    """Fit a gate with infinite thresholds."""
     radiographs = np.isin(pictures.kinds, [ADULT, FlagCode.CHILD])
     whitening, centre = _whitening(pictures.features[radiographs].astype(np.float64))
     axes = bounded((pictures.features @ whitening + centre).astype(np.float32))
@@ -178,7 +180,7 @@ def fit_maps(pictures: Pictures) -> Gate:
 
 
 def _whitening(features: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return map and constant to the largest principal components of standardised features, each of variance 1."""
+    """Return map and constant to the largest principal components of standardised features, scaled to variance 1."""
     mean, spread = features.mean(axis=0), features.std(axis=0) + TINY
     standardised = (features - mean) / spread
     variances, components = np.linalg.eigh(standardised.T @ standardised / len(features))  # ascending
@@ -188,7 +190,7 @@ def _whitening(features: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def _regression(axes: NDArray[np.float32], pictures: Pictures, code: FlagCode) -> tuple[FloatArray, float]:
-    """Fit one kind against frontal radiographs, each side counting the same, and so every origin within a side."""
+    """Fit one kind against frontal radiographs, with equal weight for both sides and for the origins within each."""
     positive = pictures.kinds == code
     chosen = positive | np.isin(pictures.kinds, [ADULT, FlagCode.CHILD])
     kinds, origins = pictures.kinds[chosen], pictures.origins[chosen]

@@ -1,4 +1,4 @@
-"""Drawn pictures that are no X-rays: what the gate learns to decline, for no collection of radiographs holds any."""
+"""Drawn images other than X-rays, which the gate learns to decline; the collections contain none."""
 
 from collections.abc import Callable
 
@@ -15,14 +15,14 @@ WORDS = ("Total", "patient", "x", "report 2020", "of the", "0.5 mg", "Abstract",
 
 
 def non_xrays(count: int, *, seed: int) -> list[Grey]:
-    """Draw pictures, every kind equally often.
+    """Draw images, every kind equally often.
 
     Args:
-        count: How many.
-        seed: Of the whole list: another seed gives other pictures of the same kinds.
+        count: Number of images.
+        seed: Seed of the whole list.
 
     Returns:
-        uint8, each of a shape of its own.
+        uint8 arrays of various shapes.
     """
     kinds = list(KINDS.values())
     rngs = np.random.default_rng(seed).spawn(count)
@@ -43,7 +43,7 @@ def document(rng: Generator) -> Grey:
 
 
 def layout(rng: Generator) -> Grey:
-    """Draw boxes, lines and words as a program's window has them."""
+    """Draw boxes, lines and words, like the window of a program."""
     image = Image.new("L", _size(rng), int(rng.integers(0, 256)))
     draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(4, 30))):
@@ -54,7 +54,7 @@ def layout(rng: Generator) -> Grey:
 
 
 def shapes(rng: Generator) -> Grey:
-    """Draw ellipses, polygons and lines, sharp or blurred, on a plain ground."""
+    """Draw ellipses, polygons and lines, sharp or blurred, on a plain background."""
     image = Image.new("L", _size(rng), int(rng.integers(0, 256)))
     draw = ImageDraw.Draw(image)
     for _ in range(int(rng.integers(1, 25))):
@@ -71,7 +71,7 @@ def shapes(rng: Generator) -> Grey:
 
 
 def noise(rng: Generator) -> Grey:
-    """Draw noise of one grain, from single pixels to clouds."""
+    """Draw noise of one grain size, from single pixels to clouds."""
     width, height = _size(rng)
     grain = 2 ** rng.uniform(0, 7)
     coarse = rng.integers(0, 256, (int(height / grain) + 2, int(width / grain) + 2), np.uint8)
@@ -79,14 +79,14 @@ def noise(rng: Generator) -> Grey:
 
 
 def gradient(rng: Generator) -> Grey:
-    """Draw grey that changes along a line or from a point outwards, once or in waves."""
+    """Draw a linear or radial gradient, single or in waves."""
     x, y = _grid(rng)
     way = np.hypot(x - rng.random(), y - rng.random()) if rng.random() < 0.5 else x * rng.normal() + y * rng.normal()
     return _to_grey(np.cos(way * rng.uniform(1, 60)) if rng.random() < 0.5 else way)
 
 
 def scene(rng: Generator) -> Grey:
-    """Draw clouds of all grains at once, as landscapes and surfaces have them, with things before them."""
+    """Draw clouds of all grain sizes, like landscapes and surfaces, with objects in front."""
     x, y = _grid(rng)
     height, width = x.shape
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(width), np.fft.fftfreq(height)))
@@ -127,7 +127,7 @@ KINDS: dict[str, Callable[[Generator], Grey]] = {
     "scene": scene,
     "plot": plot,
 }
-"""Name of each kind to what draws one."""
+"""Name of each kind to the function that draws one."""
 
 
 def _size(rng: Generator) -> tuple[int, int]:
@@ -136,7 +136,7 @@ def _size(rng: Generator) -> tuple[int, int]:
 
 
 def _grid(rng: Generator) -> tuple[np.ndarray[tuple[int, int], np.dtype[np.float64]], ...]:
-    """Return x and y of every pixel as shares of a side: float64, shape (height, width)."""
+    """Return x and y of every pixel as shares of the width and height: float64, shape (height, width) each."""
     width, height = _size(rng)
     x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     return x, y

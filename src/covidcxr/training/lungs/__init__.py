@@ -1,1 +1,1 @@
-"""The networks that find the lungs: data, training, report."""
+"""Networks that find the lungs: data, training, report."""

@@ -1,4 +1,4 @@
-"""Radiographs with the lungs that people drew on them: pairs, a split by hospital, batches that move both alike."""
+"""Radiographs with manually drawn lung masks: pairs, a split by hospital, and batches."""
 
 import hashlib
 from collections.abc import Sequence
@@ -19,9 +19,9 @@ from covidcxr.recipes.recipe import Augmentation
 from covidcxr.training.augmentation import augmented
 
 MASKS = "lung-masks-v7"
-"""Folder under the data root: masks of V7 Labs as PNG, each called as its image file with ``.png`` behind."""
+"""Folder under the data root: masks of V7 Labs as PNG, named like the image file with ``.png`` appended."""
 HELD_OUT_SHARE = 5
-"""One hospital in so many is held out."""
+"""One hospital in this many is held out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +30,9 @@ class LungPair:
 
     Attributes:
         image: File of the radiograph.
-        mask: File of the mask: white where lung is, the region behind the heart included.
-        patient_id: As the collection gives it.
-        hospital: Column ``location`` of the collection, often a city or a country only; empty where not published.
+        mask: File of the mask: lung is white, including the region behind the heart.
+        patient_id: Identifier of the patient in the collection.
+        hospital: Column ``location`` of the collection, often only a city or country; empty if it is not published.
     """
 
     image: Path
@@ -42,13 +42,13 @@ class LungPair:
 
 
 def find_pairs(root: Path) -> list[LungPair]:
-    """Pair the masks with frontal images of covid-chestxray-dataset; what lacks its partner is left out.
+    """Pair the masks with frontal images of covid-chestxray-dataset, leaving out files without a partner.
 
     Args:
         root: Folder with the collections in their published layouts, and MASKS.
 
     Returns:
-        Sorted by file name of the image.
+        Pairs sorted by file name of the image.
 
     Raises:
         ManifestError: There is no pair.
@@ -74,10 +74,10 @@ def _mask_of(root: Path, image: Path) -> Path:
 def split_by_hospital(pairs: Sequence[LungPair], *, seed: int) -> tuple[list[LungPair], list[LungPair]]:
     """Hold out whole hospitals, about one in HELD_OUT_SHARE.
 
-    Never held out are images without a hospital, and hospitals that share a patient with another or with such images.
+    Images without a hospital stay in training, and so do hospitals that share a patient with them or with each other.
 
     Returns:
-        Pairs to train on and pairs to test on, in their order; no patient and no hospital is in both.
+        Training pairs and test pairs, in the given order, with no patient and no hospital in both.
 
     Raises:
         ManifestError: There are too few hospitals to hold one out.
@@ -97,10 +97,10 @@ def split_by_hospital(pairs: Sequence[LungPair], *, seed: int) -> tuple[list[Lun
 
 
 def load_pairs(pairs: Sequence[LungPair], preprocessing: Preprocessing) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Decode images as the lung network is served with them, and masks squeezed alike.
+    """Decode and preprocess images, and masks with the same geometry.
 
     Returns:
-        Images, uint8, shape (n, size, size, 1), and masks of the same kind: 255 where all of a pixel is lung.
+        Images, uint8, shape (n, size, size, 1), and masks of the same shape, in which 255 means all lung.
 
     Raises:
         ImageError: A file cannot be decoded; the message names it.
@@ -114,7 +114,7 @@ def load_pairs(pairs: Sequence[LungPair], preprocessing: Preprocessing) -> tuple
 
 
 def pairs_hash(pairs: Sequence[LungPair]) -> str:
-    """Return the sha256 (hex) of what a lung network learns from: names and bytes of images and masks."""
+    """Return the sha256 (hex) of the names and contents of images and masks."""
     digest = hashlib.sha256()
     for pair in pairs:
         for path in (pair.image, pair.mask):
@@ -123,12 +123,13 @@ def pairs_hash(pairs: Sequence[LungPair]) -> str:
 
 
 class MaskBatches:
-    """Shuffled, augmented batches; each is a function of (seed, epoch, number) alone, so a resumed run is exact.
+    """Shuffled, augmented batches of images and masks.
 
-    Items are ``(images, lungs)``: uint8 (b, size, size, 1) and float32 of the same shape, 0..1.
+    Each batch is a function of (seed, epoch, number) alone, so a resumed run gets the same batches. It consists of
+    images, uint8 (b, size, size, 1), and lungs, float32 of the same shape, 0..1.
 
     Attributes:
-        epoch: Which pass over the data comes next; set it before iterating.
+        epoch: Number of the next pass over the data; set it before each pass.
     """
 
     def __init__(
@@ -152,7 +153,7 @@ class MaskBatches:
     def __getitem__(self, number: int) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         order = np.random.default_rng([self._seed, self.epoch]).permutation(len(self._images))
         chosen = order[number * self._batch_size : (number + 1) * self._batch_size]
-        key = [self._seed, self.epoch, number]  # the same random numbers twice: image and mask move alike
+        key = [self._seed, self.epoch, number]  # the same random numbers twice, so that image and mask move together
         images = augmented(self._images[chosen], self._augmentation, np.random.default_rng(key))
         masks = augmented(self._masks[chosen], self._moves, np.random.default_rng(key))
         return images, masks.astype(np.float32) / np.float32(255)

@@ -16,6 +16,7 @@ import onnx
 import tensorflow as tf
 
 from covidcxr import DISCLAIMER, __version__
+from covidcxr._files import whole, write_json
 from covidcxr.data.download import file_sha256
 from covidcxr.images.preprocessing import Preprocessing
 from covidcxr.prediction.artifact import LUNGS
@@ -100,7 +101,7 @@ def train_lungs(root: Path, out: Path, settings: LungSettings) -> dict[str, Any]
     network.get_layer(lung_cells.NAME).save_weights(out / CELLS / lung_cells.WEIGHTS)
     report["cells"] = evaluate_cells(network, CELLS_PREPROCESSING, unseen, seed=settings.seed)
     report |= {"settings": asdict(settings), "data_hash": data_hash, "sha256": file_sha256(out / MODEL)}
-    (out / REPORT).write_text(json.dumps(report, indent=2) + "\n", "utf-8")
+    write_json(out / REPORT, report)
     return report
 
 
@@ -152,9 +153,8 @@ def _fit(
     model.fit(pipeline(batches), epochs=settings.epochs, callbacks=callbacks, shuffle=False, verbose=0)
     progress.close()
     check_finite(model, out)
-    partial = out / f"partial-{NETWORK}"
-    model.save(partial)
-    partial.replace(out / NETWORK)
+    with whole(out / NETWORK) as partial:
+        model.save(partial)
     shutil.rmtree(out / "checkpoints")
 
 

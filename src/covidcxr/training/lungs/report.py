@@ -1,4 +1,4 @@
-"""How well the lung networks find lungs: Dice on held-out images, and a contact sheet to look at."""
+"""Test of the lung networks: Dice coefficients on held-out images, and a contact sheet."""
 
 import platform
 from collections.abc import Sequence
@@ -20,26 +20,25 @@ from covidcxr.prediction.lungs import LungSegmenter, Mask
 from covidcxr.prediction.predictor import LUNG
 from covidcxr.training.lungs.data import LungPair, load_pairs
 
-SHEET_PICTURES, _COLUMNS, _SIDE, _GAP = 24, 6, 240, 6  # of the contact sheet: pictures, in a row, pixels
+SHEET_PICTURES, _COLUMNS, _SIDE, _GAP = 24, 6, 240, 6  # contact sheet: images, images per row, then pixels
 _DRAWN, _FOUND = (0, 158, 115), (230, 159, 0)
-"""Colours of the outlines by people (green) and by the network (orange), distinct for colour-blind readers (Okabe and
-Ito 2008)."""
+"""Colours of manual (green) and computed (orange) outlines, distinct for colour-blind readers (Okabe and Ito 2008)."""
 
 
 def evaluate(
     segmenter: LungSegmenter, known: Sequence[LungPair], unseen: Sequence[LungPair], examples: Path, *, seed: int
 ) -> dict[str, Any]:
-    """Compare masks of the exported file with those that people drew, at the size of each image.
+    """Compare masks of the exported file with manually drawn ones, at the size of each image.
 
     Args:
-        segmenter: The file.
-        known: Pairs that it was trained on; only counted.
+        segmenter: Exported file.
+        known: Training pairs, which are only counted.
         unseen: Pairs of held-out hospitals.
         examples: Contact sheet to write: held-out images from worst to best.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
-        JSON values: mean Dice with its 95 % interval by bootstrap over patients, and what it is of.
+        JSON values: mean Dice with its 95 % interval by bootstrap over patients, and a description of the data.
     """
     greys = [read_image(pair.image) for pair in unseen]
     drawn = [read_image(pair.mask) >= 128 for pair in unseen]
@@ -62,16 +61,16 @@ def evaluate(
 def evaluate_cells(
     network: keras.Model, preprocessing: Preprocessing, unseen: Sequence[LungPair], *, seed: int
 ) -> dict[str, Any]:
-    """Compare coarse lungs with those that people drew, in cells that count as lung.
+    """Compare coarse masks with manually drawn ones, cell by cell.
 
     Args:
-        network: Of covidcxr.training.networks.lung_cells.lung_cell_network.
-        preprocessing: What it was trained with.
+        network: Network of covidcxr.training.networks.lung_cells.lung_cell_network.
+        preprocessing: Preprocessing that it was trained with.
         unseen: Pairs of held-out hospitals.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
-        JSON values: mean Dice as in ``evaluate``, and the sides of picture and cells.
+        JSON values: mean Dice as in ``evaluate``, side of the input in pixels, and side of the mask in cells.
     """
     images, masks = load_pairs(unseen, preprocessing)
     found = np.asarray(network.predict(images, verbose=0))[..., 0]
@@ -95,13 +94,19 @@ def _counts(pairs: Sequence[LungPair]) -> dict[str, int]:
 
 
 def dice(mask: Mask, other: Mask) -> float:
-    """Return the Dice coefficient of two masks of one size, 0..1; 1 if both are empty."""
+    """Return the Dice coefficient of two masks of equal size, 0..1; 1 if both are empty."""
     total = int(mask.sum() + other.sum())
     return 2 * int((mask & other).sum()) / total if total else 1.0
 
 
 def mean_dice(scores: NDArray[np.float64], patients: Sequence[str], *, seed: int) -> Estimate:
-    """Return the mean Dice over images, shape (n,), with its interval; ``patients`` names the patient of each."""
+    """Return the mean Dice over images with its interval.
+
+    Args:
+        scores: Dice of each image: float64, shape (n,).
+        patients: Patient of each image.
+        seed: Seed of the bootstrap.
+    """
     return estimate(
         {"dice": lambda _, score, weight: float(np.average(score[:, 0], weights=weight))},
         np.zeros(len(scores), np.int64),
@@ -112,7 +117,7 @@ def mean_dice(scores: NDArray[np.float64], patients: Sequence[str], *, seed: int
 
 
 def outlined(grey: Grey, drawn: Mask, found: Mask) -> Image.Image:
-    """Draw the outlines of the lungs on a radiograph: green as drawn by people, orange as found by the network."""
+    """Draw the outlines of the lungs on a radiograph: green for the manual mask, orange for the network's."""
     size = (_SIDE, _SIDE)
     picture = Image.fromarray(grey).convert("RGB").resize(size, Image.Resampling.BILINEAR)
     for mask, colour in ((drawn, _DRAWN), (found, _FOUND)):
@@ -123,7 +128,7 @@ def outlined(grey: Grey, drawn: Mask, found: Mask) -> Image.Image:
 
 
 def contact_sheet(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Lay out pictures as ``outlined`` makes them, row by row."""
+    """Arrange the images of ``outlined`` in rows."""
     rows = -(-len(pictures) // _COLUMNS)
     step = _SIDE + _GAP
     sheet = Image.new("RGB", (_COLUMNS * step + _GAP, rows * step + _GAP))

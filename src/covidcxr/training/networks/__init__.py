@@ -1,8 +1,8 @@
-"""The networks, by name. Each is a plain function from an input size and a class count to a Keras model.
+"""Networks by name. Each is a function from an input size and a number of classes to a Keras model.
 
-Every network takes uint8 (N, size, size, 1), as ``images.Preprocessing`` makes it, scales it inside the graph, and
-returns float32 probabilities (N, classes); with two classes and a sigmoid, (N, 1) for the second class. A network whose
-last layers are ``pool`` (global average pooling) and ``head`` (dense) gets a class activation map at export.
+A network takes preprocessed images, uint8 (N, size, size, 1), scales them inside the graph, and returns probabilities,
+float32 (N, classes); with two classes and a sigmoid, (N, 1) for the second class. A network whose last layers are
+``pool`` (global average pooling) and ``head`` (dense) gets a class activation map at export.
 """
 
 from collections.abc import Callable
@@ -31,10 +31,11 @@ def build(architecture: str, *, size: int, classes: int, weights: str | None, dr
         size: Side of the square input in pixels.
         classes: Number of classes, at least 2.
         weights: ``imagenet``, or None for random weights.
-        dropout: Share of the pooled features dropped in training; ``seed_cnn`` has its own.
+        dropout: Share of the pooled features dropped in training, 0..1; ``seed_cnn`` ignores it.
 
     Raises:
-        RecipeError: No such architecture, or it has no such weights.
+        RecipeError: There is no such architecture, or it has no such weights.
+
     """
     if architecture.startswith(APPLICATIONS):
         name = architecture.removeprefix(APPLICATIONS)

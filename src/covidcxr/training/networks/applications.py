@@ -1,4 +1,4 @@
-"""The backbones of ``keras.applications``, by name."""
+"""Backbones of ``keras.applications`` by name."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from covidcxr.training.networks.blocks import classification_head
 
 
 def application(name: str, *, size: int, classes: int, weights: str | None, dropout: float) -> keras.Model:
-    """Build a ``keras.applications`` backbone for grey images with a classification head.
+    """Build a ``keras.applications`` backbone for greyscale images with a classification head.
 
     Args:
         name: Name of the model function, such as ``MobileNetV2``.

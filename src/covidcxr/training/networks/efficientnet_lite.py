@@ -14,7 +14,7 @@ from covidcxr.training.networks.blocks import classification_head, rescaling
 
 
 class Stage(NamedTuple):
-    """A run of inverted residual blocks; the stride is that of its first block."""
+    """Sequence of inverted residual blocks; ``stride`` is that of the first."""
 
     repeats: int
     kernel: int
@@ -34,14 +34,15 @@ STAGES = (
 )
 STEM_FILTERS, TOP_FILTERS = 32, 1280
 MEAN, STDDEV = 127.0, 128.0
+"""Normalisation of grey values 0..255 in the ImageNet training."""
 WEIGHTS = "efficientnet_lite0_imagenet.weights.h5"
 
 
 def efficientnet_lite0(*, size: int, classes: int, weights: str | None, dropout: float) -> keras.Model:
-    """EfficientNet-Lite0 for grey images with a classification head.
+    """Build EfficientNet-Lite0 for greyscale images with a classification head.
 
     Args:
-        size: Side of the square input in pixels; ImageNet training had 224.
+        size: Side of the square input in pixels; 224 in the ImageNet training.
         classes: Number of classes.
         weights: ``imagenet`` (ships with the package, see research/convert_efficientnet_lite0.py) or None.
         dropout: Share of the pooled features dropped in training.
@@ -50,7 +51,7 @@ def efficientnet_lite0(*, size: int, classes: int, weights: str | None, dropout:
         Model from uint8 (N, size, size, 1) to float32 (N, classes).
 
     Raises:
-        RecipeError: Other weights are asked for.
+        RecipeError: There are no such weights.
     """
     backbone = load_backbone(size, weights)
     probabilities = classification_head(backbone.output, classes=classes, dropout=dropout)
@@ -58,10 +59,10 @@ def efficientnet_lite0(*, size: int, classes: int, weights: str | None, dropout:
 
 
 def load_backbone(size: int, weights: str | None) -> keras.Model:
-    """Build the feature extractor with ``imagenet`` weights, or with random ones for None.
+    """Build the feature extractor with the weights ``imagenet``, or with random ones for None.
 
     Raises:
-        RecipeError: Other weights are asked for.
+        RecipeError: There are no such weights.
     """
     backbone = build_backbone(size)
     if weights == "imagenet":
@@ -75,8 +76,8 @@ def load_backbone(size: int, weights: str | None) -> keras.Model:
 def build_backbone(size: int) -> keras.Model:
     """Build the feature extractor: uint8 (N, size, size, 1) to float32 (N, size / 32, size / 32, 1280).
 
-    One input channel: the ImageNet stem with its three kernels added up gives the same result as a grey picture in
-    three equal channels.
+    It has one input channel: with the three ImageNet kernels of the stem summed, the result equals that of a greyscale
+    image in three identical channels.
     """
     image = keras.Input((size, size, 1), dtype="uint8", name="image")
     x = rescaling(1 / STDDEV, -MEAN / STDDEV)(image)
@@ -90,7 +91,7 @@ def build_backbone(size: int) -> keras.Model:
 
 
 def _block(x: keras.KerasTensor, stage: Stage, name: str) -> keras.KerasTensor:
-    """Inverted residual block: expand, depthwise convolution, project, add where the shapes agree."""
+    """Add an inverted residual block: expand, depthwise convolution, project, add if the shapes agree."""
     channels = x.shape[-1]
     y = x
     if stage.expansion > 1:

@@ -1,4 +1,4 @@
-"""Where the lungs are, by what a network that looks at the picture anyway has seen: two small convolutions."""
+"""Lung finder inside the classifier: two small convolutions on features that the classifier computes anyway."""
 
 from importlib.resources import as_file, files
 
@@ -8,7 +8,7 @@ from keras import layers
 from covidcxr.training.networks.efficientnet_lite import load_backbone
 
 SEEN = "stage4_block2_add"
-"""Layer of covidcxr.training.networks.efficientnet_lite whose features are read: 112 channels at 1/16 of the side."""
+"""Layer of covidcxr.training.networks.efficientnet_lite that is read: 112 channels at 1/16 of the side."""
 CHANNELS = 16
 WEIGHTS = "lung_cells.weights.h5"
 NAME = "lung_cells"
@@ -18,11 +18,11 @@ def lung_cells(channels: int, weights: str | None) -> keras.Model:
     """Build the two convolutions.
 
     Args:
-        channels: Of the features, see SEEN.
-        weights: ``lungs`` (ships with the package, made by ``covidcxr lungs train``) or None for random ones.
+        channels: Number of channels of the features, see SEEN.
+        weights: ``lungs`` (shipped with the package, from ``covidcxr lungs train``) or None for random ones.
 
     Returns:
-        Model from float32 (N, h, w, channels) to float32 (N, h, w, 1), the probability of lung of every cell.
+        Model from float32 (N, h, w, channels) to the probability of lung of every cell, float32 (N, h, w, 1).
     """
     features = keras.Input((None, None, channels))
     x = layers.Conv2D(CHANNELS, 3, padding="same", use_bias=False)(features)
@@ -35,15 +35,14 @@ def lung_cells(channels: int, weights: str | None) -> keras.Model:
 
 
 def lung_cell_network(size: int) -> keras.Model:
-    """Build the convolutions, with random weights, behind a frozen network with those of ImageNet, to train them.
+    """Build the network for training the convolutions: random weights on a frozen ImageNet backbone.
 
     Args:
         size: Side of the square input in pixels, a multiple of 32.
 
     Returns:
-        Model from uint8 (N, size, size, 1), preprocessed as covidcxr.training.lungs.fit.CELLS_PREPROCESSING says,
-        to float32
-        (N, size / 16, size / 16, 1).
+        Model from uint8 (N, size, size, 1), preprocessed with covidcxr.training.lungs.fit.CELLS_PREPROCESSING, to
+        float32 (N, size / 16, size / 16, 1).
     """
     backbone = load_backbone(size, "imagenet")
     backbone.trainable = False

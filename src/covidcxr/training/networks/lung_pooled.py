@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0 that pools its features over the lungs only, which it finds by its own features.
+"""EfficientNet-Lite0 that averages its features over the lungs, which it finds by its own features.
 
-What lies outside the lungs (markers, cables, collimation, the shape of the body) tells collections apart and says
-little of a pneumonia. Three stages are pooled, and not the last layer, which knows ImageNet's objects best.
+Everything outside the lungs (markers, cables, collimation, body shape) reveals the collection and says little about
+pneumonia. Three middle stages are pooled instead of the last layer, which is most specific to the objects of ImageNet.
 """
 
 import keras
@@ -16,28 +16,27 @@ from covidcxr.training.networks.lung_cells import SEEN, lung_cells
 STAGES = (SEEN, "stage5_block3_add", "stage6_block0_project_bn")
 """Layers whose features are pooled: 112, 192 and 320 channels at 1/16, 1/32 and 1/32 of the side."""
 FLOOR = 1e-3
-"""Added to the probability of lung, so that a picture without any is pooled whole."""
+"""Added to the probability of lung, so that an image without lungs is averaged as a whole."""
 
 
 def lung_pooled(*, size: int, classes: int, weights: str | None, dropout: float) -> keras.Model:
     """Build the network.
 
     Args:
-        size: Side of the square input in pixels, a multiple of 32. What finds the lungs was trained on pictures as
-            covidcxr.training.lungs.fit.CELLS_PREPROCESSING makes them, and finds less in others.
+        size: Side of the square input in pixels, a multiple of 32. The lung finder was trained with
+            covidcxr.training.lungs.fit.CELLS_PREPROCESSING and works less well with other preprocessing.
         classes: Number of classes.
-        weights: ``imagenet`` (with it come those that find the lungs, see covidcxr.training.networks.lung_cells) or
-        None.
+        weights: ``imagenet``, which includes the weights of covidcxr.training.networks.lung_cells, or None.
         dropout: Share of the pooled features dropped in training.
 
     Returns:
         Model from uint8 (N, size, size, 1) to float32 (N, classes).
 
     Raises:
-        RecipeError: Other weights are asked for, or a side that is no multiple of 32.
+        RecipeError: There are no such weights, or the side is not a multiple of 32.
     """
     if size % 32:
-        raise RecipeError(f"Expected a size that is a multiple of 32 for lung_pooled. Received {size}.")
+        raise RecipeError(f"Expected a multiple of 32 as the size of lung_pooled. Received {size}.")
     backbone = load_backbone(size, weights)
     stages = [backbone.get_layer(name).output for name in STAGES]
     finest = stages[0].shape[1]
@@ -49,7 +48,7 @@ def lung_pooled(*, size: int, classes: int, weights: str | None, dropout: float)
 
 
 def _share_of_lungs(features: keras.KerasTensor, weights: str | None) -> keras.KerasTensor:
-    """Return how much each cell of the finest stage counts: float32 (N, h, w, 1), mean 1 over an image."""
+    """Return the weight of each cell of the finest stage: float32 (N, h, w, 1), mean 1 over an image."""
     finder = lung_cells(features.shape[-1], None if weights is None else "lungs")
     finder.trainable = False
     cells = layers.Activation("linear", dtype="float32", name=LUNGS)(finder(features))

@@ -1,4 +1,4 @@
-"""The network that finds the lungs: U-Net (Ronneberger et al. 2015)."""
+"""U-Net that finds the lungs (Ronneberger et al. 2015)."""
 
 import keras
 from keras import layers
@@ -8,15 +8,15 @@ from covidcxr.training.networks.blocks import doubled, rescaling
 
 
 def lung_unet(*, size: int, channels: int = 8) -> keras.Model:
-    """U-Net with batch normalisation and zero padding, four levels deep.
+    """Build a U-Net with batch normalisation and zero padding, four levels deep.
 
     Args:
         size: Side of the square input in pixels, a multiple of 16.
-        channels: Of the first level; every level doubles them, up to eight times as many.
+        channels: Channels of the first level, doubled at each further level.
 
     Returns:
-        Model from uint8 (N, size, size, 1), a picture with its histogram equalised, to float32 (N, size, size, 1), the
-        probability of lung.
+        Model from images with equalised histogram, uint8 (N, size, size, 1), to the probability of lung, float32
+        (N, size, size, 1).
     """
     image = keras.Input((size, size, 1), dtype="uint8", name="image")
     x = rescaling(1 / 255)(image)

@@ -1,4 +1,4 @@
-"""The network of the classic recipe, rebuilt to be questioned."""
+"""The network of the recipe ``classic``, rebuilt in order to question it."""
 
 import keras
 from keras import layers
@@ -7,22 +7,22 @@ from covidcxr.errors import RecipeError
 
 
 def seed_cnn(*, size: int, classes: int, weights: str | None, dropout: float) -> keras.Model:
-    """Four 3x3 valid convolutions with ReLU, max pooling and dropout, then dense 64 and a sigmoid.
+    """Build four 3x3 valid convolutions with ReLU, max pooling and dropout, then a dense layer of 64 and a sigmoid.
 
-    The layout of the widely copied COVID-19 tutorials of spring 2020. ``dropout`` is part of the layout (0.25 after
-    each pooling, 0.5 before the output) and not changed by the argument.
+    This is the layout of the widely copied COVID-19 tutorials of spring 2020, including its dropout: 0.25 after each
+    pooling, 0.5 before the output.
 
     Args:
-        size: Side of the square input in pixels; the recipe has 224.
+        size: Side of the square input in pixels; 224 in the recipe.
         classes: Must be 2.
         weights: Must be None: the recipe starts from random weights.
-        dropout: Not used.
+        dropout: Ignored.
 
     Returns:
-        Model from uint8 (N, size, size, 1) to float32 (N, 1), the probability of the second class.
+        Model from uint8 (N, size, size, 1) to the probability of the second class, float32 (N, 1).
 
     Raises:
-        RecipeError: More than two classes, or weights asked for.
+        RecipeError: ``classes`` is not 2, or ``weights`` is not None.
     """
     if classes != 2 or weights is not None:
         raise RecipeError(f"Expected 2 classes and no weights for seed_cnn. Received {classes} and {weights!r}.")
