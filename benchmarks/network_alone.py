@@ -1,4 +1,7 @@
-"""Milliseconds for one image of a network alone: ``keras-predict``, ``keras-call`` or ``onnxruntime``, and a model."""
+"""Time of a network alone on one image.
+
+Usage: ``network_alone.py KIND MODEL``, where KIND is ``keras-predict``, ``keras-call`` or ``onnxruntime``.
+"""
 
 import json
 import sys
@@ -10,7 +13,7 @@ RUNS = 20
 
 
 def main() -> None:
-    """Print the milliseconds of each run as JSON."""
+    """Print the milliseconds of each run as a JSON list."""
     kind, path = sys.argv[1:]
     if kind == "onnxruntime":
         import onnxruntime as ort

@@ -1,4 +1,4 @@
-"""Write EfficientNet-Lite0 at 224 px with three classes as ONNX file: the yardstick for the shipped network."""
+"""Write EfficientNet-Lite0 at 224 px with three classes as an ONNX file: the reference for the shipped network."""
 
 import sys
 from pathlib import Path
@@ -12,7 +12,7 @@ SIZE = 224
 
 
 def main() -> None:
-    """Write the file that the command line names."""
+    """Write the file named on the command line."""
     model = build("efficientnet_lite0", size=SIZE, classes=3, weights="imagenet", dropout=0)
     onnx.save(convert(serving_model(model), SIZE), Path(sys.argv[1]))
 

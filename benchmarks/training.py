@@ -1,8 +1,8 @@
-"""Images per second of the network alone and of the whole training pipeline around it: ``make bench-training``.
+"""Images per second of the network alone and of the whole training pipeline: ``make bench-training``.
 
-Both take the same network in the last phase of the recipe ``finetuned``, since the head of ``default`` is computed.
-Alone: training steps on one batch that lies in memory. Pipeline: an epoch of covidcxr.training.fit, from decoded images
-through order, augmentation and tf.data to the network. The difference is what the pipeline costs. Writes
+Both train the same network in the last phase of the recipe ``finetuned``, because the head of ``default`` is computed.
+Alone: training steps on one batch in memory. Pipeline: an epoch of covidcxr.training.fit, from decoded images through
+order, augmentation and tf.data to the network. The difference is the cost of the pipeline. Writes
 benchmarks/training.json and the figures in the docs. Run on an otherwise idle machine.
 """
 
@@ -27,8 +27,7 @@ from covidcxr.data.manifest import Record, Split, View
 from covidcxr.images.phantom import radiograph
 from covidcxr.labels import LABELS
 from covidcxr.recipes.recipe import Recipe, parse_recipe, recipe_text
-from covidcxr.training.batches import Batches
-from covidcxr.training.batches import pipeline as pipeline_of
+from covidcxr.training.batches import Batches, pipeline
 from covidcxr.training.fit import compile_phase, make_batches, make_network, set_trainable
 from covidcxr.training.precision import compute_exactly
 
@@ -41,7 +40,7 @@ TARGET = 0.8
 
 
 def radiographs(folder: Path) -> list[Record]:
-    """Draw the training images and save them as PNG files."""
+    """Draw training images and save them as PNG files."""
     records = []
     for number in tqdm(range(IMAGES), desc="drawing", disable=None):
         path, label = folder / f"{number}.png", LABELS[number % len(LABELS)]
@@ -75,8 +74,8 @@ def network(recipe: Recipe, steps: int) -> keras.Model:
     return model
 
 
-def alone(model: keras.Model, batches: Batches) -> float:
-    """Return the images per second of as many steps as an epoch has, all on its first batch."""
+def network_speed(model: keras.Model, batches: Batches) -> float:
+    """Return the images per second of an epoch's number of steps, all on its first batch."""
     images, y_true, weights = (tf.constant(part) for part in batches[0])
     begin = time.perf_counter()
     for _ in range(len(batches)):
@@ -84,21 +83,21 @@ def alone(model: keras.Model, batches: Batches) -> float:
     return len(batches) * len(images) / (time.perf_counter() - begin)
 
 
-def pipeline(model: keras.Model, batches: Batches) -> float:
-    """Return the images per second of an epoch, its start included."""
+def pipeline_speed(model: keras.Model, batches: Batches) -> float:
+    """Return the images per second of an epoch, including its start."""
     begin = time.perf_counter()
-    model.fit(pipeline_of(batches), shuffle=False, verbose=0)
+    model.fit(pipeline(batches), shuffle=False, verbose=0)
     return IMAGES / (time.perf_counter() - begin)
 
 
 def measure(folder: Path) -> dict[str, object]:
-    """Time both in turn; the first round is left out, since TensorFlow traces its graphs in it."""
+    """Time both in turn, without the first round, in which TensorFlow traces its graphs."""
     recipe = parse_recipe(recipe_text(RECIPE), RECIPE)
     batches = make_batches(radiographs(folder), recipe, training=True)
     model = network(recipe, len(batches))
     rounds = []
     for batches.epoch in tqdm(range(ROUNDS + 1), desc="rounds", disable=None):
-        rounds.append((alone(model, batches), pipeline(model, batches)))
+        rounds.append((network_speed(model, batches), pipeline_speed(model, batches)))
     networks, pipelines = map(list, zip(*rounds[1:], strict=True))
     ratios = [whole / bare for bare, whole in rounds[1:]]
     return {
@@ -116,7 +115,7 @@ def measure(folder: Path) -> dict[str, object]:
 
 
 def main() -> None:
-    """Measure as ``covidcxr train`` runs, write the results, bring the figures up to date."""
+    """Measure under the settings of ``covidcxr train``, write the results, and update the figures in the docs."""
     keep_freed_memory()
     compute_exactly()
     with tempfile.TemporaryDirectory() as folder:

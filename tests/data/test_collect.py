@@ -1,4 +1,5 @@
 import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from covidcxr.data.collect import REJECT_COLUMNS, RejectReason, collect, find_co
 from covidcxr.data.manifest import FRONTAL_VIEWS, View
 from covidcxr.errors import ManifestError
 from covidcxr.labels import Label
-from support.small_collections import actualmed_row, save, write_collections, write_table
+from support.small_collections import actualmed_row, chest, save, write_collections, write_table
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +91,49 @@ def test_rejects_survive_a_file_and_a_move_of_the_whole(root, tmp_path):
         (tmp_path / "b" / "m.rejects.csv").write_text(text)
         with pytest.raises(ManifestError, match=r"m\.rejects\.csv"):
             read_rejects(tmp_path / "b" / "m.rejects.csv")
+
+
+def test_a_collection_in_another_layout_is_an_error_that_names_the_expected_files(root, tmp_path):
+    shutil.copytree(root, tmp_path, dirs_exist_ok=True)
+    save(tmp_path / "COVID-19_Radiography_Dataset" / "NORMAL" / "NORMAL (1).png", chest(500))
+    with pytest.raises(ManifestError, match=r"Expected \*/images/\*\.png in .*COVID-19_Radiography_Dataset.*no image"):
+        collect(tmp_path, FRONTAL_VIEWS)
+
+
+def actualmed(root, *rows):
+    """Write a collection of radiographs with these rows, each a name, a finding and other cells."""
+    written = [actualmed_row(name, finding, **more) for name, finding, more in rows]
+    write_table(root / "actualmed" / "metadata.csv", written)
+    for number, name in enumerate({name for name, *_ in rows}):
+        save(root / "actualmed" / "images" / f"{name}.png", chest(number))
+    pictures, rejects = collect(root, FRONTAL_VIEWS)
+    return pictures, {reject.detail: reject.reason for reject in rejects}
+
+
+def test_an_unknown_view_is_named_as_published_and_an_empty_one_is_called_so(tmp_path):
+    _, rejects = actualmed(tmp_path, ("A", "COVID-19", {"view": "oblique"}), ("B", "COVID-19", {"view": ""}))
+    assert {detail.split("Received ")[1] for detail in rejects} == {"'oblique'.", "an empty view."}
+
+
+def test_images_without_a_patient_are_patients_of_their_own(tmp_path):
+    pictures, _ = actualmed(tmp_path, *((name, "COVID-19", {"patientid": ""}) for name in "ABC"))
+    assert len({picture.patient_id for picture in pictures}) == 3
+
+
+def test_an_image_listed_twice_alike_counts_once(tmp_path):
+    pictures, rejects = actualmed(tmp_path, ("A", "COVID-19", {}), ("A", "COVID-19", {}))
+    assert (len(pictures), rejects) == (1, {})
+
+
+def test_rows_that_contradict_each_other_are_rejected(tmp_path):
+    """If they disagree on the class or view, no row is kept; otherwise, the first one is."""
+    pictures, rejects = actualmed(
+        tmp_path,
+        *(("A", "COVID-19", {}), ("A", "No finding", {})),
+        *(("B", "COVID-19", {"patientid": "1"}), ("B", "COVID-19", {"patientid": "2"})),
+    )
+    assert [(picture.id, picture.patient_id) for picture in pictures] == [("actualmed/B.png", "actualmed:1")]
+    assert rejects == {
+        "Expected one finding. Received 'COVID-19' and 'No finding'.": RejectReason.CONTRADICTION,
+        "Expected one patient_id. Received '1' and '2'; the first counts.": RejectReason.CONTRADICTION,
+    }

@@ -63,8 +63,17 @@ def test_more_folds_hold_out_less():
 
 
 def test_too_few_groups_are_an_error():
-    with pytest.raises(ManifestError, match="at least 5 groups"):
+    with pytest.raises(ManifestError, match=r"at least 5 patients of normal\. Received 1\."):
         grouped_split([record(n, group="one") for n in range(20)], seed=0)
+    few = [record(900 + n, label=Label.COVID) for n in range(4)]
+    with pytest.raises(ManifestError, match=r"at least 5 patients of covid\. Received 4\."):
+        grouped_split([*records(), *few], seed=0)
+
+
+def test_a_class_from_many_small_collections_is_split_by_class_alone():
+    given = [record(n, source=f"s{n}", label=list(Label)[n % 2]) for n in range(20)]
+    train, test = grouped_split(given, seed=0)
+    assert (len(train), len(test)) == (16, 4)
 
 
 def test_external_collections_and_what_shares_with_them_are_never_trained_on():
@@ -92,5 +101,5 @@ def test_only_external_records_need_no_split():
 def test_leakage_is_named(shared):
     one, other = record(1), record(2)
     check_leakage([one], [other])
-    with pytest.raises(ManifestError, match=f"share no {shared}"):
+    with pytest.raises(ManifestError, match=f"without a common {shared}"):
         check_leakage([one], [replace(other, **{shared: getattr(one, shared)})])

@@ -37,8 +37,8 @@ def test_a_collection_a_network_and_a_test_of_the_audit_are_added_as_the_page_sa
     monkeypatch.setitem(ARCHITECTURES, "three_layers", None)
     assert run("extending.md", tmp_path) == 8
     said = capsys.readouterr().out
-    assert "31 pictures, 30 groups" in said
-    assert "From shuffled pixels the model tells COVID-19" in said
+    assert "31 images, 30 groups" in said
+    assert "From shuffled pixels, the model distinguishes COVID-19" in said
 
 
 def test_a_page_that_is_wrong_would_be_noticed(tmp_path, monkeypatch):

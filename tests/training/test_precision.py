@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from onnx import TensorProto
 
-from conftest import small_recipe
 from covidcxr.errors import RecipeError
 from covidcxr.training.export import TOLERANCE, export, parity, serving_model
 from covidcxr.training.fit import HISTORY, load_run, train
 from covidcxr.training.networks import build
 from covidcxr.training.precision import precision
+from support.small_recipes import small_recipe
 
 HEAD = '{ trainable = "head", epochs = 4, learning_rate = 1e-2 }'
 

@@ -5,7 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -24,12 +24,17 @@ logger = logging.getLogger(__name__)
 
 Entry = tuple[Source, Item]
 
+DECISIVE = ("finding", "view")
+"""Fields that decide whether and how an image is used: if rows of a file differ in them, none counts."""
 CHUNK = 256
 """Images submitted to the decoders at a time, which bounds the memory."""
 
 
 class RejectReason(StrEnum):
     """Reason why an image is not in the manifest: the first, in this order, that applies."""
+
+    CONTRADICTION = "contradiction"
+    """The metadata list the file more than once and contradict themselves."""
 
     MISSING = "missing"
     """The metadata list a file that does not exist."""
@@ -118,12 +123,13 @@ def collect(root: Path, views: Collection[View]) -> tuple[list[Picture], list[Re
         The kept images, sorted by id, and the rejects, sorted by source and path.
 
     Raises:
-        ManifestError: There is no collection, metadata are missing or unreadable, or two files have the same id.
+        ManifestError: There is no collection, metadata are missing or unreadable, a collection lists no image, or two
+            files have the same id.
     """
-    entries = [(source, item) for source in find_collections(root) for item in source.read(root / source.folder)]
+    rejects: list[Reject] = []
+    entries = [(source, item) for source in find_collections(root) for item in _items(source, root, rejects)]
     read = partial(_read, views=frozenset(views))
     pictures: list[Picture] = []
-    rejects: list[Reject] = []
     with ThreadPoolExecutor(cores()) as pool:
         for result in _in_order(pool, read, entries):
             if isinstance(result, Reject):
@@ -133,6 +139,29 @@ def collect(root: Path, views: Collection[View]) -> tuple[list[Picture], list[Re
     _check_ids(picture.id for picture in pictures)
     logger.info("%d images kept, %d left out", len(pictures), len(rejects))
     return sorted(pictures, key=lambda p: p.id), sorted(rejects, key=lambda r: (r.source, r.path, r.finding))
+
+
+def _items(source: Source, root: Path, rejects: list[Reject]) -> list[Item]:
+    """Read a collection, each file once; rows that contradict an earlier one of the same file become rejects."""
+    items: dict[Path, Item] = {}
+    unclear = set()
+    for item in source.read(root / source.folder):
+        first = items.setdefault(item.path, item)
+        if item != first:
+            detail = _contradiction(first, item)
+            rejects.append(_reject(source, item, RejectReason.CONTRADICTION, detail))
+            if any(getattr(first, name) != getattr(item, name) for name in DECISIVE):
+                unclear.add(item.path)
+    if not items:
+        raise ManifestError(f"Expected {source.layout} in {root / source.folder}. Received no image.")
+    return [item for path, item in items.items() if path not in unclear]
+
+
+def _contradiction(first: Item, item: Item) -> str:
+    names = (*DECISIVE, *(field.name for field in fields(Item) if field.compare))
+    name = next(name for name in names if getattr(first, name) != getattr(item, name))
+    received = " and ".join(repr(str(getattr(row, name))) for row in (first, item))
+    return f"Expected one {name}. Received {received}{'' if name in DECISIVE else '; the first counts'}."
 
 
 def _in_order(
@@ -159,14 +188,15 @@ def _read(entry: Entry, *, views: frozenset[View]) -> Picture | Reject:
         return reject(RejectReason.BROKEN, str(error))
     if item.view not in views:
         wanted = ", ".join(sorted(views))
-        return reject(RejectReason.VIEW, f"Expected a view in {wanted}. Received {item.view.value or 'none'}.")
+        received = item.view.value or (repr(item.published_view) if item.published_view else "an empty view")
+        return reject(RejectReason.VIEW, f"Expected a view in {wanted}. Received {received}.")
     label = source.label(item.finding)
     if label is None:
         return reject(RejectReason.FINDING, f"Expected a finding with a class. Received {item.finding or 'none'}.")
     return Picture(
         id=f"{source.name}/{item.path.name}",
         source=source.name,
-        patient_id=f"{source.name}:{item.patient_id}",
+        patient_id=_patient(source, item),
         item=item,
         label=label,
         sha256=hashlib.sha256(data).hexdigest(),
@@ -184,8 +214,13 @@ def _reject(source: Source, item: Item, reason: RejectReason, detail: str) -> Re
         detail=detail,
         finding=item.finding,
         view=item.view,
-        patient_id=f"{source.name}:{item.patient_id}",
+        patient_id=_patient(source, item),
     )
+
+
+def _patient(source: Source, item: Item) -> str:
+    """Return the patient, prefixed with the source; an image without a patient identifier is its own patient."""
+    return f"{source.name}:{item.patient_id or f'file {item.path.name}'}"
 
 
 def _check_ids(ids: Iterable[str]) -> None:

@@ -1,6 +1,7 @@
 """Splits into training and test data: by whole groups, stratified, seeded."""
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -24,15 +25,20 @@ def grouped_split(
         The larger and the smaller part, each sorted by id.
 
     Raises:
-        ManifestError: There are fewer groups than folds.
+        ManifestError: A class has fewer groups than there are folds.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
     ordered = sorted(records, key=lambda record: record.id)
     groups = [record.group for record in ordered]
-    if len(set(groups)) < test_share_folds:
-        raise ManifestError(f"Expected at least {test_share_folds} groups to split. Received {len(set(groups))}.")
+    labels = [str(record.label) for record in ordered]
+    for label in sorted(set(labels)):
+        patients = len({record.group for record in ordered if record.label == label})
+        if patients < test_share_folds:
+            raise ManifestError(f"Expected at least {test_share_folds} patients of {label}. Received {patients}.")
     strata = [f"{record.source} {record.label}" for record in ordered]
+    if max(Counter(strata).values()) < test_share_folds:  # scikit-learn refuses to stratify by them
+        strata = labels
     folds = StratifiedGroupKFold(test_share_folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # small collections have few

@@ -21,6 +21,7 @@ def read(folder: Path) -> Iterator[Item]:
             patient_id=row["patientid"],
             finding=row["finding"],
             view=parse_view(row["view"]),
+            published_view=row["view"],
             age=parse_age(row["age"]),
             sex=parse_sex(row["sex"]),
             licence=LICENCE,

@@ -3,7 +3,7 @@
 import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -38,6 +38,7 @@ class Item:
         patient_id: Identifier of the patient within the collection; that of the image if no patient is published.
         finding: Finding as published, word for word; empty if there is none.
         view: Projection; UNKNOWN if there is none.
+        published_view: Projection as published, word for word; empty if there is none.
         age: Age in years; None if it is not published as a plain number.
         sex: ``M``, ``F`` or empty.
         licence: Licence of this image.
@@ -52,6 +53,7 @@ class Item:
     sex: str
     licence: str
     origin: str
+    published_view: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +114,7 @@ class Source:
         download: Where a user downloads it.
         findings: Class of every finding that belongs to one; other findings are left out and counted.
         read: Yields every image that the collection lists or contains, given its folder.
+        layout: Files that ``read`` looks for in the folder.
         separator: Separator of the findings if an image has a list of them; the first that is a disease decides.
         role: Role in training and evaluation.
         children: Whether all patients are children, even where no age is published.
@@ -127,6 +130,7 @@ class Source:
     download: GitHubArchive | KaggleDataset
     findings: Mapping[str, Label]
     read: Callable[[Path], Iterator[Item]]
+    layout: str = "metadata.csv"
     separator: str | None = None
     role: Role = Role.TRAINING
     children: bool = False

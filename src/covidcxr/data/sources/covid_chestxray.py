@@ -77,18 +77,17 @@ pneumonias that are not infections (eosinophilic, organising, interstitial)."""
 
 
 def read(folder: Path) -> Iterator[Item]:
-    """Yield every row of metadata.csv and every image without a row; a file listed twice counts once."""
+    """Yield every row of metadata.csv and every image without a row."""
     listed: set[Path] = set()
     for row in read_rows(folder / "metadata.csv", COLUMNS):
         path = folder / row["folder"] / row["filename"]
-        if path in listed:
-            continue
         listed.add(path)
         yield Item(
             path=path,
             patient_id=row["patientid"],
             finding=row["finding"],
             view=View.CT if row["modality"] == "CT" else parse_view(row["view"]),
+            published_view=row["view"],
             age=parse_age(row["age"]),
             sex=parse_sex(row["sex"]),
             licence=row["license"] or NOT_STATED,

@@ -37,6 +37,7 @@ def read(folder: Path) -> Iterator[Item]:
             patient_id=row["patient_id"],
             finding=row["label"],
             view=parse_view(row["view"]) if row["view"] else View.FRONTAL,
+            published_view=row["view"],
             age=parse_age(row["age"]),
             sex=parse_sex(row["sex"]),
             licence=LICENCE,

@@ -25,6 +25,7 @@ def read(folder: Path) -> Iterator[Item]:
             patient_id=name.rstrip("abcdefghijklmnopqrstuvwxyz"),
             finding=row["finding"],
             view=parse_view(row["view"]),
+            published_view=row["view"],
             age=parse_age(row["age"]),
             sex=parse_sex(row["sex"]),
             licence=LICENCE,

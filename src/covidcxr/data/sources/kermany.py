@@ -63,6 +63,7 @@ SOURCE = Source(
     download=KaggleDataset(handle="paultimothymooney/chest-xray-pneumonia/versions/2"),
     findings=FINDINGS,
     read=read,
+    layout="chest_xray/{train,val,test}/*/*.jpeg",
     role=Role.NORMAL,
     children=True,
 )

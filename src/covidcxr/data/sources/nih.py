@@ -30,6 +30,7 @@ def read(folder: Path) -> Iterator[Item]:
             patient_id=row["patient id"],
             finding=row["finding labels"],
             view=parse_view(row["view position"]),
+            published_view=row["view position"],
             age=parse_age(row["patient age"]),
             sex=parse_sex(row["patient gender"]),
             licence=LICENCE,
@@ -49,6 +50,7 @@ SOURCE = Source(
     download=KaggleDataset(handle="nih-chest-xrays/data/versions/3"),
     findings=FINDINGS,
     read=read,
+    layout=" or ".join(TABLES),
     role=Role.NORMAL,
     separator="|",
 )

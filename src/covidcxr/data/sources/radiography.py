@@ -67,6 +67,7 @@ SOURCE = Source(
     ),
     findings=FINDINGS,
     read=read,
+    layout="*/images/*.png",
     role=Role.COVID,
     own_origin=ORIGIN,
 )
