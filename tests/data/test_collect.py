@@ -18,8 +18,13 @@ def root(tmp_path_factory):
     return folder
 
 
+def collected(root, views):
+    found, rejects = collect(root, views)
+    return [record for record, _ in found], rejects
+
+
 def test_everything_is_either_kept_or_left_out_with_its_reason(root):
-    pictures, rejects = collect(root, FRONTAL_VIEWS)
+    pictures, rejects = collected(root, FRONTAL_VIEWS)
     assert len(pictures) == 20 + 8 + 2
     assert {reject.path.name: reject.reason for reject in rejects} == {
         "lateral.png": RejectReason.VIEW,
@@ -35,15 +40,15 @@ def test_everything_is_either_kept_or_left_out_with_its_reason(root):
 
 
 def test_a_kept_picture_says_all_about_itself(root):
-    pictures, _ = collect(root, FRONTAL_VIEWS)
+    pictures, _ = collected(root, FRONTAL_VIEWS)
     assert [picture.id for picture in pictures] == sorted(picture.id for picture in pictures)
     covid = next(picture for picture in pictures if picture.id == "covid-chestxray/covid-3.png")
-    assert (covid.label, covid.width, covid.height, covid.item.age) == (Label.COVID, 200, 240, 60)
-    assert covid.sha256 == hashlib.sha256(covid.item.path.read_bytes()).hexdigest()
+    assert (covid.label, covid.width, covid.height, covid.age) == (Label.COVID, 200, 240, 60)
+    assert covid.sha256 == hashlib.sha256(covid.path.read_bytes()).hexdigest()
 
 
 def test_other_views_can_be_asked_for(root):
-    pictures, rejects = collect(root, {View.PA})
+    pictures, rejects = collected(root, {View.PA})
     assert {picture.source for picture in pictures} == {"covid-chestxray"}
     assert sum(reject.reason is RejectReason.VIEW for reject in rejects) == 3 + 20 + 3
 
@@ -63,7 +68,7 @@ def test_a_picture_that_cannot_be_read_is_left_out(root, monkeypatch):
         return plain(path, *given, **named)
 
     monkeypatch.setattr(Path, "open", refused)
-    pictures, rejects = collect(root, FRONTAL_VIEWS)
+    pictures, rejects = collected(root, FRONTAL_VIEWS)
     assert len(pictures) == 20 + 8 + 2 - 1
     (reject,) = (reject for reject in rejects if reject.path.name == "covid-3.png")
     assert reject.reason is RejectReason.BROKEN
@@ -71,7 +76,7 @@ def test_a_picture_that_cannot_be_read_is_left_out(root, monkeypatch):
 
 
 def test_two_files_of_one_name_are_an_error(root, tmp_path):
-    grey = collect(root, FRONTAL_VIEWS)[0][0].fingerprint.thumbnail
+    grey = collect(root, FRONTAL_VIEWS)[0][0][1].thumbnail
     for part in ("train", "test"):
         save(tmp_path / "chest-xray-pneumonia" / "chest_xray" / part / "NORMAL" / "IM-0001-0001.jpeg", grey)
     with pytest.raises(ManifestError, match="Received twice: kermany/IM-0001-0001"):
@@ -80,7 +85,7 @@ def test_two_files_of_one_name_are_an_error(root, tmp_path):
 
 def test_rejects_survive_a_file_and_a_move_of_the_whole(root, tmp_path):
     write_table(tmp_path / "a" / "actualmed" / "metadata.csv", [actualmed_row("gone", "COVID-19")])
-    _, rejects = collect(tmp_path / "a", FRONTAL_VIEWS)
+    _, rejects = collected(tmp_path / "a", FRONTAL_VIEWS)
     write_rejects(rejects, tmp_path / "a" / "m.rejects.csv")
     assert read_rejects(tmp_path / "a" / "m.rejects.csv") == rejects
     (tmp_path / "a").rename(tmp_path / "b")
@@ -106,7 +111,7 @@ def actualmed(root, *rows):
     write_table(root / "actualmed" / "metadata.csv", written)
     for number, name in enumerate({name for name, *_ in rows}):
         save(root / "actualmed" / "images" / f"{name}.png", chest(number))
-    pictures, rejects = collect(root, FRONTAL_VIEWS)
+    pictures, rejects = collected(root, FRONTAL_VIEWS)
     return pictures, {reject.detail: reject.reason for reject in rejects}
 
 

@@ -1,10 +1,10 @@
 """Build of a manifest from collections on disk: collect, group, split."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from covidcxr.data.collect import Picture, Reject, collect
+from covidcxr.data.collect import Reject, collect
 from covidcxr.data.duplicates import DuplicatePair, find_duplicates, group_ids
 from covidcxr.data.manifest import Record, Split, View
 from covidcxr.data.sources import SOURCES
@@ -39,35 +39,13 @@ def build(root: Path, *, views: Collection[View], seed: int) -> Build:
     Raises:
         ManifestError: There is no collection, metadata are broken, or too little is left to split.
     """
-    pictures, rejects = collect(root, views)
-    ids = [picture.id for picture in pictures]
-    pairs = find_duplicates(ids, [picture.fingerprint for picture in pictures])
-    patients, hashes = [picture.patient_id for picture in pictures], [picture.sha256 for picture in pictures]
-    groups = group_ids(ids, patients, hashes, pairs)
-    unsplit = [_record(picture, group) for picture, group in zip(pictures, groups, strict=True)]
+    found, rejects = collect(root, views)
+    records = [record for record, _ in found]
+    ids = [record.id for record in records]
+    pairs = find_duplicates(ids, [fingerprint for _, fingerprint in found])
+    groups = group_ids(ids, [record.patient_id for record in records], [record.sha256 for record in records], pairs)
+    grouped = [replace(record, group=group) for record, group in zip(records, groups, strict=True)]
     external = [source.name for source in SOURCES.values() if source.external]
-    records, drawn_in = assign_splits(unsplit, external_sources=external, seed=seed)
+    records, drawn_in = assign_splits(grouped, external_sources=external, seed=seed)
     check_leakage(*([record for record in records if record.split is split] for split in Split))
     return Build(records=records, rejects=rejects, duplicates=pairs, drawn_in=drawn_in)
-
-
-def _record(picture: Picture, group: str) -> Record:
-    item = picture.item
-    return Record(
-        id=picture.id,
-        path=item.path,
-        source=picture.source,
-        origin=item.origin,
-        patient_id=picture.patient_id,
-        finding=item.finding,
-        label=picture.label,
-        view=item.view,
-        age=item.age,
-        sex=item.sex,
-        licence=item.licence,
-        sha256=picture.sha256,
-        width=picture.width,
-        height=picture.height,
-        group=group,
-        split=Split.TRAIN,
-    )

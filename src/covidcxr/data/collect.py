@@ -14,15 +14,15 @@ from tqdm import tqdm
 
 from covidcxr._system import cores
 from covidcxr.data.duplicates import Fingerprint, fingerprint
-from covidcxr.data.manifest import View, read_table, relative_path, write_table
+from covidcxr.data.manifest import Record, Split, View, read_table, relative_path, write_table
 from covidcxr.data.sources import SOURCES, Item, Source
 from covidcxr.errors import ImageError, ManifestError
 from covidcxr.images.decode import decode_image, read_bytes
-from covidcxr.labels import Label
 
 logger = logging.getLogger(__name__)
 
 Entry = tuple[Source, Item]
+Found = tuple[Record, Fingerprint]
 
 DECISIVE = ("finding", "view")
 """Fields that decide whether and how an image is used: if rows of a file differ in them, none counts."""
@@ -72,33 +72,6 @@ class Reject:
 REJECT_COLUMNS = ("source", "path", "reason", "detail", "finding", "view", "patient_id")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Picture:
-    """An image that goes into the manifest.
-
-    Attributes:
-        id: Id, as in Record.
-        source: Name of the collection.
-        patient_id: Patient, as in Record.
-        item: Description by the collection.
-        label: Class of the finding.
-        sha256: Hash of the file, 64 hex digits.
-        width: Columns of the decoded image in pixels.
-        height: Rows of the decoded image in pixels.
-        fingerprint: Summary by which near-duplicates are found.
-    """
-
-    id: str
-    source: str
-    patient_id: str
-    item: Item
-    label: Label
-    sha256: str
-    width: int
-    height: int
-    fingerprint: Fingerprint
-
-
 def find_collections(root: Path) -> list[Source]:
     """Return the collections whose folders exist under a root.
 
@@ -112,7 +85,7 @@ def find_collections(root: Path) -> list[Source]:
     return found
 
 
-def collect(root: Path, views: Collection[View]) -> tuple[list[Picture], list[Reject]]:
+def collect(root: Path, views: Collection[View]) -> tuple[list[Found], list[Reject]]:
     """Decode every image of every collection under a root.
 
     Args:
@@ -120,7 +93,8 @@ def collect(root: Path, views: Collection[View]) -> tuple[list[Picture], list[Re
         views: Projections to keep.
 
     Returns:
-        The kept images, sorted by id, and the rejects, sorted by source and path.
+        The kept images, sorted by id, and the rejects, sorted by source and path. Each record is its own group, in the
+        split ``train``.
 
     Raises:
         ManifestError: There is no collection, metadata are missing or unreadable, a collection lists no image, or two
@@ -129,16 +103,16 @@ def collect(root: Path, views: Collection[View]) -> tuple[list[Picture], list[Re
     rejects: list[Reject] = []
     entries = [(source, item) for source in find_collections(root) for item in _items(source, root, rejects)]
     read = partial(_read, views=frozenset(views))
-    pictures: list[Picture] = []
+    found: list[Found] = []
     with ThreadPoolExecutor(cores()) as pool:
         for result in _in_order(pool, read, entries):
             if isinstance(result, Reject):
                 rejects.append(result)
             else:
-                pictures.append(result)
-    _check_ids(picture.id for picture in pictures)
-    logger.info("%d images kept, %d left out", len(pictures), len(rejects))
-    return sorted(pictures, key=lambda p: p.id), sorted(rejects, key=lambda r: (r.source, r.path, r.finding))
+                found.append(result)
+    _check_ids(record.id for record, _ in found)
+    logger.info("%d images kept, %d left out", len(found), len(rejects))
+    return sorted(found, key=lambda each: each[0].id), sorted(rejects, key=lambda r: (r.source, r.path, r.finding))
 
 
 def _items(source: Source, root: Path, rejects: list[Reject]) -> list[Item]:
@@ -165,8 +139,8 @@ def _contradiction(first: Item, item: Item) -> str:
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, read: Callable[[Entry], "Picture | Reject"], entries: Sequence[Entry]
-) -> Iterator["Picture | Reject"]:
+    pool: ThreadPoolExecutor, read: Callable[[Entry], Found | Reject], entries: Sequence[Entry]
+) -> Iterator[Found | Reject]:
     with tqdm(total=len(entries), desc="reading images", unit="img", disable=None) as bar:
         for start in range(0, len(entries), CHUNK):
             for result in pool.map(read, entries[start : start + CHUNK]):
@@ -174,7 +148,7 @@ def _in_order(
                 yield result
 
 
-def _read(entry: Entry, *, views: frozenset[View]) -> Picture | Reject:
+def _read(entry: Entry, *, views: frozenset[View]) -> Found | Reject:
     source, item = entry
     reject = partial(_reject, source, item)
     if not item.path.is_file():
@@ -193,17 +167,26 @@ def _read(entry: Entry, *, views: frozenset[View]) -> Picture | Reject:
     label = source.label(item.finding)
     if label is None:
         return reject(RejectReason.FINDING, f"Expected a finding with a class. Received {item.finding or 'none'}.")
-    return Picture(
-        id=f"{source.name}/{item.path.name}",
+    record_id = f"{source.name}/{item.path.name}"
+    record = Record(
+        id=record_id,
+        path=item.path,
         source=source.name,
+        origin=item.origin or source.origin,
         patient_id=_patient(source, item),
-        item=item,
+        finding=item.finding,
         label=label,
+        view=item.view,
+        age=item.age,
+        sex=item.sex,
+        licence=item.licence or source.licence,
         sha256=hashlib.sha256(data).hexdigest(),
         width=grey.shape[1],
         height=grey.shape[0],
-        fingerprint=fingerprint(grey),
+        group=record_id,
+        split=Split.TRAIN,
     )
+    return record, fingerprint(grey)
 
 
 def _reject(source: Source, item: Item, reason: RejectReason, detail: str) -> Reject:

@@ -6,8 +6,6 @@ from pathlib import Path
 from covidcxr.data.sources.base import GitHubArchive, Item, Role, Source, parse_age, parse_sex, parse_view, read_rows
 from covidcxr.labels import Label
 
-NAME = "actualmed"
-LICENCE = "research use, see the repository"
 COLUMNS = ("patientid", "sex", "age", "finding", "view", "imagename")
 FINDINGS = {"COVID-19": Label.COVID, "No finding": Label.NORMAL}
 """Inconclusive cases have an empty finding and are left out."""
@@ -24,17 +22,15 @@ def read(folder: Path) -> Iterator[Item]:
             published_view=row["view"],
             age=parse_age(row["age"]),
             sex=parse_sex(row["sex"]),
-            licence=LICENCE,
-            origin=NAME,
         )
 
 
 SOURCE = Source(
-    name=NAME,
+    name="actualmed",
     folder="actualmed",
     title="Actualmed COVID-19 Chest X-ray Dataset Initiative",
     homepage="https://github.com/agchung/Actualmed-COVID-chestxray-dataset",
-    licence=LICENCE,
+    licence="research use, see the repository",
     citation="Chung A. Actualmed COVID-19 Chest X-ray Dataset Initiative (2020). "
     "https://github.com/agchung/Actualmed-COVID-chestxray-dataset",
     download=GitHubArchive(

@@ -41,18 +41,18 @@ class Item:
         published_view: Projection as published, word for word; empty if there is none.
         age: Age in years; None if it is not published as a plain number.
         sex: ``M``, ``F`` or empty.
-        licence: Licence of this image.
-        origin: Where the image was taken; see Record.
+        licence: Licence of this image; empty for that of the collection.
+        origin: Where the image was taken, see Record; empty for the origin of the collection.
     """
 
     path: Path
     patient_id: str
     finding: str
-    view: View
-    age: float | None
-    sex: str
-    licence: str
-    origin: str
+    view: View = View.UNKNOWN
+    age: float | None = None
+    sex: str = ""
+    licence: str = ""
+    origin: str = ""
     published_view: str = field(default="", compare=False)
 
 
@@ -213,17 +213,8 @@ def parse_sex(text: str) -> str:
     return _SEXES.get(text.lower(), "")
 
 
-def unlisted(folder: Path, listed: set[Path], *, patient_prefix: str, licence: str, origin: str) -> Iterator[Item]:
+def unlisted(folder: Path, listed: set[Path], *, licence: str = "") -> Iterator[Item]:
     """Yield the files of a folder that its metadata do not list, without finding and view."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
         if path.is_file() and path not in listed and not path.name.startswith("."):
-            yield Item(
-                path=path,
-                patient_id=f"{patient_prefix}{path.stem}",
-                finding="",
-                view=View.UNKNOWN,
-                age=None,
-                sex="",
-                licence=licence,
-                origin=origin,
-            )
+            yield Item(path=path, patient_id=f"file {path.stem}", finding="", licence=licence)

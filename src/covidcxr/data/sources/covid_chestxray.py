@@ -18,7 +18,6 @@ from covidcxr.data.sources.base import (
 )
 from covidcxr.labels import Label
 
-NAME = "covid-chestxray"
 ARCHIVE = GitHubArchive(
     repo="ieee8023/covid-chestxray-dataset", commit="6a4242344473ccb5ed0d2148d8c7bfb1691e4ed8", content={}
 )
@@ -91,13 +90,12 @@ def read(folder: Path) -> Iterator[Item]:
             age=parse_age(row["age"]),
             sex=parse_sex(row["sex"]),
             licence=row["license"] or NOT_STATED,
-            origin=NAME,
         )
-    yield from unlisted(folder / "images", listed, patient_prefix="file ", licence=NOT_STATED, origin=NAME)
+    yield from unlisted(folder / "images", listed, licence=NOT_STATED)
 
 
 SOURCE = Source(
-    name=NAME,
+    name="covid-chestxray",
     folder="covid-chestxray-dataset",
     title="COVID-19 Image Data Collection",
     homepage="https://github.com/ieee8023/covid-chestxray-dataset",

@@ -17,8 +17,6 @@ from covidcxr.data.sources.base import (
 )
 from covidcxr.labels import Label
 
-NAME = "covid-cxnet"
-LICENCE = "CC BY 4.0"
 COLUMNS = ("filename", "patient_id", "sex", "age", "view", "label")
 FINDINGS = {"COVID-19": Label.COVID}
 
@@ -40,18 +38,16 @@ def read(folder: Path) -> Iterator[Item]:
             published_view=row["view"],
             age=parse_age(row["age"]),
             sex=parse_sex(row["sex"]),
-            licence=LICENCE,
-            origin=NAME,
         )
-    yield from unlisted(images, listed, patient_prefix="file ", licence=LICENCE, origin=NAME)
+    yield from unlisted(images, listed)
 
 
 SOURCE = Source(
-    name=NAME,
+    name="covid-cxnet",
     folder="covid-cxnet",
     title="COVID-CXNet",
     homepage="https://github.com/armiro/COVID-CXNet",
-    licence=LICENCE,
+    licence="CC BY 4.0",
     citation="Haghanifar A, Majdabadi MM, Choi Y, Deivalakshmi S, Ko S. COVID-CXNet: Detecting COVID-19 in Frontal "
     "Chest X-ray Images Using Deep Learning. Multimedia Tools and Applications 81 (2022) 30615-30645. "
     "https://doi.org/10.1007/s11042-022-12156-z",

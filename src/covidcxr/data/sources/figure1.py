@@ -6,8 +6,6 @@ from pathlib import Path
 from covidcxr.data.sources.base import GitHubArchive, Item, Source, parse_age, parse_sex, parse_view, read_rows
 from covidcxr.labels import Label
 
-NAME = "figure1"
-LICENCE = "research use, see the repository"
 COLUMNS = ("patientid", "sex", "age", "finding", "view", "modality")
 FINDINGS = {"COVID-19": Label.COVID, "No finding": Label.NORMAL, "Pneumonia": Label.PNEUMONIA}
 
@@ -28,17 +26,15 @@ def read(folder: Path) -> Iterator[Item]:
             published_view=row["view"],
             age=parse_age(row["age"]),
             sex=parse_sex(row["sex"]),
-            licence=LICENCE,
-            origin=NAME,
         )
 
 
 SOURCE = Source(
-    name=NAME,
+    name="figure1",
     folder="figure1",
     title="Figure 1 COVID-19 Chest X-ray Dataset Initiative",
     homepage="https://github.com/agchung/Figure1-COVID-chestxray-dataset",
-    licence=LICENCE,
+    licence="research use, see the repository",
     citation="Chung A. Figure 1 COVID-19 Chest X-ray Dataset Initiative (2020). "
     "https://github.com/agchung/Figure1-COVID-chestxray-dataset",
     download=GitHubArchive(

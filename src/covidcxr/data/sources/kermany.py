@@ -9,7 +9,6 @@ from covidcxr.data.sources.base import Item, KaggleDataset, Role, Source
 from covidcxr.labels import Label
 
 NAME = "kermany"
-LICENCE = "CC BY 4.0"
 
 FINDINGS = {
     "NORMAL": Label.NORMAL,
@@ -39,8 +38,6 @@ def read(folder: Path) -> Iterator[Item]:
                 view=View.AP,
                 age=None,
                 sex="",
-                licence=LICENCE,
-                origin=NAME,
             )
 
 
@@ -57,7 +54,7 @@ SOURCE = Source(
     folder="chest-xray-pneumonia",
     title="Chest X-Ray Images (Pneumonia)",
     homepage="https://www.kaggle.com/datasets/paultimothymooney/chest-xray-pneumonia",
-    licence=LICENCE,
+    licence="CC BY 4.0",
     citation="Kermany DS, Goldbaum M, Cai W, et al. Identifying Medical Diagnoses and Treatable Diseases by "
     "Image-Based Deep Learning. Cell 172 (2018) 1122-1131. https://doi.org/10.1016/j.cell.2018.02.010",
     download=KaggleDataset(handle="paultimothymooney/chest-xray-pneumonia/versions/2"),

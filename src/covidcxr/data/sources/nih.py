@@ -8,7 +8,6 @@ from covidcxr.errors import ManifestError
 from covidcxr.labels import Label
 
 NAME = "nih"
-LICENCE = "NIH Clinical Center, free with attribution"
 COLUMNS = ("image index", "finding labels", "patient id", "patient age", "patient gender", "view position")
 TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 """The table of 2020 and the original one, which the Kaggle copy contains."""
@@ -33,8 +32,6 @@ def read(folder: Path) -> Iterator[Item]:
             published_view=row["view position"],
             age=parse_age(row["patient age"]),
             sex=parse_sex(row["patient gender"]),
-            licence=LICENCE,
-            origin=NAME,
         )
 
 
@@ -43,7 +40,7 @@ SOURCE = Source(
     folder="nih-chestxray14",
     title="NIH ChestX-ray14",
     homepage="https://nihcc.app.box.com/v/ChestXray-NIHCC",
-    licence=LICENCE,
+    licence="NIH Clinical Center, free with attribution",
     citation="Wang X, Peng Y, Lu L, Lu Z, Bagheri M, Summers RM. ChestX-ray8: Hospital-scale Chest X-ray Database and "
     "Benchmarks on Weakly-Supervised Classification and Localization of Common Thorax Diseases. IEEE CVPR (2017) "
     "3462-3471. https://doi.org/10.1109/CVPR.2017.369",

@@ -9,8 +9,6 @@ from covidcxr.data.sources import kermany, nih
 from covidcxr.data.sources.base import Item, KaggleDataset, Role, Source
 from covidcxr.labels import Label
 
-NAME = "radiography"
-LICENCE = "see the Kaggle page; non-commercial research"
 LAST_KERMANY = 1341
 """``Normal-1`` to ``Normal-1341`` show children of kermany; the other 8,851 normals come from the RSNA challenge, which
 took them from NIH ChestX-ray14 (Kaggle page)."""
@@ -36,9 +34,6 @@ def read(folder: Path) -> Iterator[Item]:
             patient_id=path.stem,
             finding=finding,
             view=View.FRONTAL,
-            age=None,
-            sex="",
-            licence=LICENCE,
             origin=_origin(finding, path.stem),
         )
 
@@ -53,11 +48,11 @@ def _origin(finding: str, stem: str) -> str:
 
 
 SOURCE = Source(
-    name=NAME,
+    name="radiography",
     folder="COVID-19_Radiography_Dataset",
     title="COVID-19 Radiography Database",
     homepage="https://www.kaggle.com/datasets/tawsifurrahman/covid19-radiography-database",
-    licence=LICENCE,
+    licence="see the Kaggle page; non-commercial research",
     citation="Chowdhury MEH, Rahman T, Khandakar A, et al. Can AI Help in Screening Viral and COVID-19 Pneumonia? IEEE "
     "Access 8 (2020) 132665-132676. https://doi.org/10.1109/ACCESS.2020.3010287; Rahman T, Khandakar A, Qiblawey Y, et "
     "al. Exploring the Effect of Image Enhancement Techniques on COVID-19 Detection Using Chest X-ray Images. "
