@@ -73,6 +73,21 @@ def test_a_killed_command_worker_and_machine_lose_and_double_nothing(cluster, pi
     assert not list(out.rglob(".*.part*"))
 
 
+@pytest.mark.slow
+def test_a_head_that_dies_ends_the_command_with_a_message(cluster, pictures, tmp_path, model_file):
+    table, out = many(pictures, tmp_path, 20_000), tmp_path / "out"
+    cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
+    command = [sys.executable, "-m", "covidcxr", "batch", str(table), "--out", str(out), "--model", str(model_file)]
+    process = subprocess.Popen([*command, "--ray", cluster.address], stderr=subprocess.PIPE, text=True)
+    wait_for_parts(out, process, 2)
+    cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+    said = process.communicate(timeout=300)[1]
+    assert process.returncode == 1
+    assert "Traceback" not in said
+    assert "Expected a running Ray cluster. Received " in said
+    assert "the same command resumes the batch" in said
+
+
 def test_no_cluster(pictures, tmp_path, model_file, monkeypatch):
     """What ``ray.init`` says of a missing cluster, here without its minute and a half of trying, is one line."""
     monkeypatch.setattr("ray.init", lambda **_: (_ for _ in ()).throw(ConnectionError("nobody answers")))

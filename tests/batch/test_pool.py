@@ -59,6 +59,24 @@ def test_workers_that_die_again_and_again_are_an_error(planned, monkeypatch):
         list(score_here(job, shards, workers=2))
 
 
+@pytest.mark.parametrize("error", [OSError(30, "Read-only file system"), ImportError("no sem_open"), None])
+def test_a_system_where_processes_cannot_start(planned, monkeypatch, error):
+    """For example a container whose /dev/shm is read-only, or that has too many processes."""
+    job, shards, paths = planned
+
+    def refuse(*_, **__):
+        raise error or BlockingIOError(11, "Resource temporarily unavailable")
+
+    if error:
+        monkeypatch.setattr("_multiprocessing.SemLock", refuse)
+    else:
+        monkeypatch.setattr("multiprocessing.popen_spawn_posix.Popen", refuse)
+    with pytest.raises(BatchError, match=r"Cannot start worker processes: .* --workers 1"):
+        list(score_here(job, shards, workers=2))
+    list(score_here(job, shards, workers=1))
+    assert [row["path"] for row in rows(job.out)] == paths
+
+
 def test_stopping_ends_the_workers(planned):
     job, shards, _ = planned
     running = score_here(job, shards, workers=2)

@@ -2,7 +2,9 @@
 
 import logging
 import socket
+import threading
 from collections.abc import Iterator, Mapping, Sequence
+from queue import Empty, Queue
 
 import numpy as np
 import ray
@@ -15,6 +17,9 @@ IN_FLIGHT = 2
 """Shards per actor: the current one and the next. With more, some actors would be idle at the end."""
 CONNECT_TIMEOUT_S = 5.0
 """Seconds to wait for the head of the cluster; Ray itself tries for a quarter of an hour."""
+
+CHECK_S = 5.0
+"""Seconds without a result after which the head is checked."""
 
 Columns = Mapping[str, NDArray[np.int64]]
 
@@ -59,10 +64,40 @@ def score_on_cluster(
         scored = numbers.map_batches(
             ShardActor, fn_constructor_args=(job,), batch_size=1, compute=pool, num_cpus=1, zero_copy_batch=True
         )
-        for row in scored.iter_rows():
-            yield ShardResult(**row)
+        yield from _fetched(scored, ray.get_runtime_context().gcs_address)
     finally:
         ray.shutdown()
+
+
+def _fetched(scored: ray.data.Dataset, head: str) -> Iterator[ShardResult]:
+    """Yield the results while the head of the cluster answers; Ray ends the process a minute after it is gone.
+
+    Raises:
+        BatchError: The head is gone.
+    """
+    found: Queue[ShardResult | BaseException | None] = Queue()
+
+    def fetch() -> None:
+        try:
+            for row in scored.iter_rows():
+                found.put(ShardResult(**row))
+            found.put(None)
+        except BaseException as error:
+            found.put(error)
+
+    threading.Thread(target=fetch, daemon=True).start()
+    while True:
+        try:
+            result = found.get(timeout=CHECK_S)
+        except Empty:
+            _check_reachable(head)
+            continue
+        if result is None:
+            return
+        if isinstance(result, BaseException):
+            _check_reachable(head)
+            raise result
+        yield result
 
 
 def _check_reachable(address: str) -> None:
@@ -81,4 +116,7 @@ def _check_reachable(address: str) -> None:
 
 
 def _unreachable(address: str, error: Exception) -> BatchError:
-    return BatchError(f"Expected a running Ray cluster. Received {address}, which cannot be reached: {error}.")
+    return BatchError(
+        f"Expected a running Ray cluster. Received {address}, which cannot be reached: {error}. Parts that "
+        "are done stay; when the cluster runs, the same command resumes the batch."
+    )

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from functools import lru_cache
 from itertools import islice
 
@@ -23,7 +24,7 @@ def score_here(job: BatchJob, shards: Sequence[int], *, workers: int) -> Iterato
     If a process is killed, a new pool repeats the shards that were in progress.
 
     Raises:
-        BatchError: TRIES pools in a row lost a process before they finished a shard.
+        BatchError: The system starts no processes, or TRIES pools in a row lost one before they finished a shard.
     """
     if min(workers, len(shards)) <= 1:
         scorer = ShardScorer(job, job.predictor(threads=workers))
@@ -49,10 +50,12 @@ def score_here(job: BatchJob, shards: Sequence[int], *, workers: int) -> Iterato
 def _in_processes(job: BatchJob, shards: Sequence[int], workers: int) -> Iterator[ShardResult]:
     """Keep all processes busy: each has its current shard and the next one."""
     numbers, waiting = iter(shards), set[Future[ShardResult]]()
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    with _starting():
+        pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
     try:
         while True:
-            waiting |= {pool.submit(_score, job, number) for number in islice(numbers, 2 * workers - len(waiting))}
+            with _starting():
+                waiting |= {pool.submit(_score, job, number) for number in islice(numbers, 2 * workers - len(waiting))}
             if not waiting:
                 break
             finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
@@ -63,6 +66,20 @@ def _in_processes(job: BatchJob, shards: Sequence[int], workers: int) -> Iterato
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _starting() -> Iterator[None]:
+    """Turn a system's refusal to start processes into a message; one worker needs no process of its own."""
+    try:
+        yield
+    except BrokenProcessPool:
+        raise
+    except (OSError, ImportError, RuntimeError) as error:  # no semaphores, no memory, too many processes
+        raise BatchError(
+            f"Cannot start worker processes: {error}. They need a writable /dev/shm and a free place in the limit of "
+            "processes. Or score in one process, with --workers 1."
+        ) from error
 
 
 def _score(job: BatchJob, shard: int) -> ShardResult:
