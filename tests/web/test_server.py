@@ -208,15 +208,16 @@ def test_no_worker_outlives_its_server(model_file, tmp_path, ending):
         eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers))
 
 
-def test_the_folder_for_counters_is_removed_at_the_end(model_file, tmp_path):
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
+def test_the_folder_for_counters_is_removed_at_the_end(model_file, tmp_path, ending):
     with serving(model_file, tmp_path / "log", "--workers", "2") as (process, host, port):
         assert predict(host, port) == 200
         mapped = Path(f"/proc/{children(process.pid)[0]}/maps").read_text().split()
         (folder,) = {Path(word).parent for word in mapped if word.endswith(".db")}
         assert str(folder).startswith("/dev/shm/covidcxr-")
-        process.terminate()
+        process.send_signal(ending)
         process.wait(timeout=40)
-        assert not folder.exists()
+        eventually(lambda: not folder.exists())
 
 
 def test_a_full_disk_does_not_matter(model_file, tmp_path):

@@ -95,7 +95,8 @@ def serve(settings: ServerSettings, ready: Callable[[str, str], None]) -> None:
     try:
         arbiter.run()
     finally:
-        if application.counters and os.getpid() == parent:  # workers end here, too
+        # Workers end here, too. They clean up only if their parent was killed.
+        if application.counters and (os.getpid() == parent or os.getppid() != parent):
             shutil.rmtree(application.counters, ignore_errors=True)
 
 
