@@ -18,7 +18,8 @@ from covidcxr.labels import Label
 from covidcxr.prediction.flags import Flag, FlagCode
 from covidcxr.prediction.predictor import ActivationMap
 from covidcxr.prediction.verdict import Audit, Finding, Verdict
-from support.dicom_node import CHEST, NAME, capture_of, chest, dciodvfy, save
+from support.dicom_node import CHEST, NAME, PATIENT_ID, capture_of, chest, dciodvfy, save
+from support.dicom_objects import lookup_table
 from support.environment import program
 
 JAPANESE = "Yamada^Tarou=山田^太郎=やまだ^たろう"  # PS3.5 annex H
@@ -70,6 +71,11 @@ SOURCES = {
     "lossy": lambda: chest(LossyImageCompression="01", LossyImageCompressionRatio=8.0,
                            LossyImageCompressionMethod="ISO_10918_1"),
     "Japanese": lambda: chest(SpecificCharacterSet=["", "ISO 2022 IR 87"], PatientName=JAPANESE),
+    "VOI LUT and window": lambda: chest(VOILUTSequence=lookup_table(range(4096), 0, 12), WindowCenter=9, WindowWidth=9),
+    "VOI LUT without items": lambda: chest(VOILUTSequence=[], WindowCenter=2048, WindowWidth=4096),
+    "slope without intercept": lambda: chest(RescaleSlope=1),
+    "intercept without slope": lambda: chest(RescaleIntercept=-1024),
+    "two values in a name": lambda: chest(PatientName=[NAME, "Other"], PatientID=[PATIENT_ID, "2"], StudyID=["1", "2"]),
     "no type 2 attributes": lambda: chest(
         PatientBirthDate=None, PatientSex=None, StudyDate=None, StudyTime=None, StudyID=None, AccessionNumber=None,
         ReferringPhysicianName=None, PatientOrientation=None, BodyPartExamined=None),
@@ -100,9 +106,21 @@ def test_an_error_of_the_validator_would_be_seen(predictor, tmp_path):
     assert "Error" in dciodvfy(save(report, tmp_path / "bad.dcm"))
 
 
-@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
-def test_the_presentation_state_shows_the_radiograph_as_it_is_decoded(photometric, predictor, tmp_path):
-    objects, source = made(predictor, chest(PhotometricInterpretation=photometric, WindowCenter=2048, WindowWidth=4096))
+WINDOW = {"WindowCenter": 2048, "WindowWidth": 4096}
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"PhotometricInterpretation": "MONOCHROME1", **WINDOW},
+        {"PhotometricInterpretation": "MONOCHROME2", **WINDOW},
+        {"VOILUTSequence": lookup_table(range(4095, -1, -1), 0, 12), **WINDOW},
+        {"VOILUTSequence": [], **WINDOW},
+        {"RescaleSlope": 2, "WindowCenter": 4096, "WindowWidth": 8192},
+    ],
+)
+def test_the_presentation_state_shows_the_radiograph_as_it_is_decoded(elements, predictor, tmp_path):
+    objects, source = made(predictor, chest(**elements))
     files = [save(objects[2], tmp_path / "state.dcm"), save(source, tmp_path / "source.dcm")]
     command = [program("dcmp2pgm", "dcmtk"), "-p", *files, tmp_path / "shown.pgm"]
     subprocess.run(command, check=True, capture_output=True)
@@ -111,6 +129,7 @@ def test_the_presentation_state_shows_the_radiograph_as_it_is_decoded(photometri
     shown = np.asarray(Image.open(tmp_path / "shown.pgm")).astype(float)
     grey = decode_image(files[1].read_bytes(), "source").astype(float)
     assert np.corrcoef(shown.ravel(), grey.ravel())[0, 1] > 0.99
+    assert np.abs(shown - grey).mean() < 3
 
 
 def test_results_join_the_study_with_uids_of_their_own(predictor):
@@ -211,6 +230,19 @@ def test_broken_values_in_the_header_are_left_empty(predictor):
     report = made(predictor, broken)[0][0]
     assert (report.PatientBirthDate, report.StudyTime, report.PatientSex) == ("", "", "")
     assert report.PatientName == NAME
+
+
+def test_a_presentation_state_that_cannot_be_made_is_named_and_the_rest_is_sent(predictor, caplog):
+    item = lookup_table(range(4096), 0, 12)[0]
+    item.ModalityLUTType = "US"
+    objects, _ = made(predictor, chest(ModalityLUTSequence=[item]))
+    assert [result.Modality for result in objects] == ["SR", "OT"]
+    assert "not made: presentation state of 2.25.1001: ValueError" in caplog.text
+
+
+def test_of_several_values_the_first_counts(predictor):
+    report = made(predictor, SOURCES["two values in a name"]())[0][0]
+    assert (report.PatientName, report.PatientID, report.StudyID) == (NAME, PATIENT_ID, "1")
 
 
 def test_an_image_of_no_study_is_refused(predictor):

@@ -185,6 +185,42 @@ def test_a_server_that_is_not_there_is_named(tmp_path):
         find(client, Search(modalities=["CR"]))
 
 
+def match(number, **elements):
+    """A search result as DICOM JSON (PS3.18 F)."""
+    uids = {"0020000D": "2.25.77", "0020000E": f"2.25.88{number}", "00080018": f"2.25.{1000 + number}"} | elements
+    return {tag: {"vr": "UI", "Value": [uid]} for tag, uid in uids.items() if uid}
+
+
+class Pages:
+    """A client of a server with these pages of search results, and then the last one for ever or nothing."""
+
+    def __init__(self, *pages, stuck=False):
+        self.pages, self.stuck = list(pages), stuck
+
+    def search_for_instances(self, **_):
+        if self.stuck and len(self.pages) == 1:
+            return self.pages[0]
+        return self.pages.pop(0) if self.pages else []
+
+
+def test_a_server_that_ignores_the_offset_ends_the_search():
+    with pytest.raises(PeerError, match="ignores the offset"):
+        find(Pages([match(1), match(2)], stuck=True), Search(modalities=["CR"]))
+
+
+def test_a_search_without_end_is_given_up(monkeypatch):
+    monkeypatch.setattr("covidcxr.dicom.dicomweb.MAX_PAGES", 3)
+    with pytest.raises(PeerError, match="more than 3 pages"):
+        find(Pages(*([match(number)] for number in range(9))), Search(modalities=["CR"]))
+
+
+def test_search_results_without_their_uids_are_skipped_and_the_rest_is_found(caplog):
+    broken = [match(1, **{"0020000E": None}), {}, {"0020000D": None}, [], match(2, **{"00080018": "A^B"})]
+    found = find(Pages([*broken, match(3)], [match(4)]), Search(modalities=["CR"]))
+    assert [address.instance for address in found] == ["2.25.1003", "2.25.1004"]
+    assert caplog.text.count("skipped: a search result without the UIDs") == len(broken)
+
+
 class Refusing(BaseHTTPRequestHandler):
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))

@@ -90,6 +90,23 @@ def test_a_broken_image_is_given_up_and_the_next_is_scored(queue, predictor, cap
     assert "GEHEIM" not in said(caplog)
 
 
+def test_a_full_disk_fails_no_image(queue, predictor, monkeypatch, caplog):
+    add(queue, chest(1))
+    scorer = QueueScorer(queue, predictor)
+    finish = queue.finish
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(queue, "finish", full)
+    for _ in range(2 * MAX_ATTEMPTS):
+        with pytest.raises(OSError, match="No space"):
+            scorer.step()
+    monkeypatch.setattr(queue, "finish", finish)
+    assert scorer.step()
+    assert queue.counts()[State.SCORED] == 1
+
+
 def test_an_image_that_ends_the_process_again_and_again_is_given_up(queue, predictor, caplog):
     add(queue, chest(1))
     for _ in range(MAX_ATTEMPTS):

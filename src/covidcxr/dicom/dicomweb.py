@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any, Final
 
 import pydicom
 import requests
@@ -16,6 +17,9 @@ from covidcxr.dicom.node.eligibility import skip_reason
 from covidcxr.dicom.node.logs import is_uid
 from covidcxr.dicom.node.queue import Queue, State
 from covidcxr.dicom.node.work import PeerError, QueueScorer, ResultSender
+
+MAX_PAGES: Final = 10_000
+"""Largest number of pages of one search."""
 
 logger = logging.getLogger(__name__)
 
@@ -77,14 +81,40 @@ def find(client: DICOMwebClient, search: Search) -> list[ImageAddress]:
     try:
         with _as_peer_errors():
             for modality in search.modalities:
-                wanted = {"Modality": modality} | given
-                for match in client.search_for_instances(search_filters=wanted, get_remaining=True):
-                    uids = [str(match[tag]["Value"][0]) for tag in ("0020000D", "0020000E", "00080018")]
-                    if all(map(is_uid, uids)):
-                        found.add(ImageAddress(*uids))
+                for match in _matches(client, {"Modality": modality} | given):
+                    if address := _address(match):
+                        found.add(address)
+                    else:
+                        logger.warning("skipped: a search result without the UIDs of its study, its series and itself")
     except requests.HTTPError as error:  # its message quotes the URL, which may hold a PatientID
         raise PeerError(f"the DICOMweb server answered with status {error.response.status_code}") from None
     return sorted(found)
+
+
+def _matches(client: DICOMwebClient, filters: dict[str, str]) -> Iterator[Any]:
+    """Yield search results page by page; the server decides how many make a page."""
+    offset = 0
+    seen: set[int] = set()
+    for _ in range(MAX_PAGES):
+        page = client.search_for_instances(search_filters=filters, offset=offset)
+        if not page:
+            return
+        known = len(seen)
+        seen.update(hash(repr(match)) for match in page)
+        if len(seen) == known:
+            raise PeerError("the DICOMweb server ignores the offset of a search: a page repeats earlier results")
+        yield from page
+        offset += len(page)
+    raise PeerError(f"the search has more than {MAX_PAGES} pages: narrow it down")
+
+
+def _address(match: Any) -> ImageAddress | None:  # noqa: ANN401 - any JSON
+    """Return the address in a search result (PS3.18 F.2); None if it is incomplete."""
+    try:
+        uids = [str(match[tag]["Value"][0]) for tag in ("0020000D", "0020000E", "00080018")]
+    except (KeyError, IndexError, TypeError):
+        return None
+    return ImageAddress(*uids) if all(map(is_uid, uids)) else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -262,7 +262,7 @@ def _apply_modality(levels: Values, ds: Dataset) -> Values:
 def _apply_voi(values: Values, ds: Dataset) -> Values | None:
     """Apply the first VOI LUT or window; return values in 0..1, or None if there is no valid one."""
     if ds.get("VOILUTSequence"):
-        table = _lut_data(ds.VOILUTSequence[0], ds)
+        table = lut_data(ds.VOILUTSequence[0], ds)
         shown = _apply_lut(values, ds.VOILUTSequence[0], ds) - table.min()
         return np.asarray(shown / max(float(np.ptp(table)), 1))
     centre, width = _first(ds.get("WindowCenter")), _first(ds.get("WindowWidth"))
@@ -284,12 +284,21 @@ def _first(value: object) -> float:
 
 def _apply_lut(values: Values, item: Dataset, ds: Dataset) -> Values:
     """Look values up (C.11.1.1, C.11.2.1.1); values beyond the table get its first or last entry."""
-    table = _lut_data(item, ds)
+    table = lut_data(item, ds)
     index = np.clip(np.rint(values - int(item.LUTDescriptor[1])), 0, len(table) - 1)
     return table[index.astype(np.intp)]
 
 
-def _lut_data(item: Dataset, ds: Dataset) -> Values:
+def lut_data(item: Dataset, ds: Dataset) -> Values:
+    """Return the entries of a lookup table, float64, in stored order (C.11.1.1.1, C.11.2.1.1).
+
+    Args:
+        item: Item of ModalityLUTSequence or VOILUTSequence.
+        ds: Data set that holds the item.
+
+    Raises:
+        ImageError: The table is empty.
+    """
     entries = int(item.LUTDescriptor[0]) or 2**16
     data = item.LUTData
     if isinstance(data, bytes):

@@ -38,6 +38,7 @@ CREATE TABLE IF NOT EXISTS image (
 CREATE INDEX IF NOT EXISTS in_progress ON image (state, next_try, received) WHERE instance IS NOT NULL;
 """
 """Finished images have NULL in all columns but the first two, and no place in the index."""
+_KNOWN = "SELECT 1 FROM image WHERE key = ? AND state <> ?"
 _FINISH = "REPLACE INTO image (key, state) VALUES (?, ?)"
 _FROM_ENTRY = """
 INSERT OR IGNORE INTO image SELECT image_key(instance, model), state, instance, model, received, next_try, results,
@@ -125,7 +126,7 @@ class Queue:
         return self._backlog
 
     def knows(self, instance: str) -> bool:
-        """Tell whether an image was received for this model, in whatever state it is."""
+        """Tell whether an image was received for this model and has not failed."""
         return self._knows(QueueJob(instance=instance, model=self.model))
 
     def add(self, instance: str, content: bytes) -> bool:
@@ -136,7 +137,7 @@ class Queue:
             content: The object as a file (PS3.10).
 
         Returns:
-            False if the image was known; the first copy is kept.
+            False if the image was known; the first copy is kept. A failed image is taken again.
 
         Raises:
             OSError: The file cannot be written, for example because the disk is full.
@@ -150,7 +151,7 @@ class Queue:
                 partial.write_bytes(content)
             with self._transaction(backlog=1) as database:
                 values = (job.key, State.RECEIVED, instance, self.model, time.time(), 0, 0, 0, 0)
-                database.execute("INSERT INTO image VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+                database.execute("REPLACE INTO image VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
             return True
 
     def skip(self, instance: str) -> None:
@@ -168,6 +169,11 @@ class Queue:
             job = QueueJob(instance=found[0], model=found[1], attempts=found[2] + 1)
             database.execute("UPDATE image SET attempts = ? WHERE key = ?", (job.attempts, job.key))
             return job
+
+    def release(self, job: QueueJob) -> None:
+        """Take back an attempt that failed for no fault of the image."""
+        with self._transaction() as database:
+            database.execute("UPDATE image SET attempts = ? WHERE key = ?", (job.attempts - 1, job.key))
 
     def read(self, job: QueueJob) -> bytes:
         """Return a received image as it was added."""
@@ -232,7 +238,7 @@ class Queue:
 
     def _knows(self, job: QueueJob) -> bool:
         with self._lock:
-            return self._database.execute("SELECT 1 FROM image WHERE key = ?", (job.key,)).fetchone() is not None
+            return self._database.execute(_KNOWN, (job.key, State.FAILED)).fetchone() is not None
 
     def _column(self, job: QueueJob, name: str) -> int:
         with self._lock:

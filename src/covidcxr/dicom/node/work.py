@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import pydicom
+from pydicom.dataset import Dataset
 
 from covidcxr.dicom.node.eligibility import NOT_A_CHEST, SkipReason
 from covidcxr.dicom.node.queue import Queue, QueueJob, State, retry_delay
 from covidcxr.dicom.results.report import results
 from covidcxr.images.decode import decode_image
+from covidcxr.prediction.flags import FlagCode
 from covidcxr.prediction.predictor import Predictor
 
 MAX_ATTEMPTS: Final = 5
@@ -54,24 +56,34 @@ class QueueScorer:
             return True
         try:
             self._score(job)
-        except Exception as error:  # decoders raise anything, and their messages may quote the patient's name
-            self._fail(job, type(error.__cause__ or error).__name__)
+        except Exception:  # of the disk, not of the image
+            self._queue.release(job)
+            raise
         return True
 
     def _score(self, job: QueueJob) -> None:
         started = time.perf_counter()
         content = self._queue.read(job)
-        grey = decode_image(content, "image")
-        prediction = self._predictor.predict(grey)
-        flags = [flag.code for flag in prediction.flags if flag.declines and flag.code in NOT_A_CHEST]
-        if flags:
-            self._queue.drop(job, State.SKIPPED)
-            logger.info("skipped: %s: %s: %s", job.instance, SkipReason.GATE, flags[0])
+        try:
+            made = self._results(content)
+        except Exception as error:  # decoders raise anything, and their messages may quote the patient's name
+            self._fail(job, type(error.__cause__ or error).__name__)
             return
-        ds = pydicom.dcmread(BytesIO(content), stop_before_pixels=True)
-        made = results(ds, prediction, grey)
+        if isinstance(made, FlagCode):
+            self._queue.drop(job, State.SKIPPED)
+            logger.info("skipped: %s: %s: %s", job.instance, SkipReason.GATE, made)
+            return
         self._queue.finish(job, made)
         logger.info("scored: %s: %d results in %.2f s", job.instance, len(made), time.perf_counter() - started)
+
+    def _results(self, content: bytes) -> list[Dataset] | FlagCode:
+        """Return the results of an image, or the flag of one that is not a frontal chest radiograph."""
+        grey = decode_image(content, "image")
+        prediction = self._predictor.predict(grey)
+        for flag in prediction.flags:
+            if flag.declines and flag.code in NOT_A_CHEST:
+                return flag.code
+        return results(pydicom.dcmread(BytesIO(content), stop_before_pixels=True), prediction, grey)
 
     def _fail(self, job: QueueJob, reason: str) -> None:
         self._queue.drop(job, State.FAILED)

@@ -1,4 +1,4 @@
-"""Header of an image as its results need it: patient, study, grey scale; and the UIDs of results."""
+"""Header of an image as its results need it: patient and study; and the UIDs of results."""
 
 import uuid
 from typing import Any, Final
@@ -17,11 +17,6 @@ PATIENT_AND_STUDY = (
 """Attributes of type 2: present in every result, empty if the image lacks them."""
 OPTIONAL = ("IssuerOfPatientID", "StudyDescription", "PatientAge", "PatientSize", "PatientWeight")
 IDENTITY = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
-GREY_SCALE = (
-    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation", "BitsStored", "PixelRepresentation"),
-    *("ModalityLUTSequence", "RescaleSlope", "RescaleIntercept", "RescaleType", "VOILUTSequence"),
-    *("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio"),
-)
 SEXES = ("M", "F", "O", "")
 
 
@@ -41,43 +36,32 @@ def source_header(ds: Dataset) -> Dataset:
         raise ImageError(f"a DICOM object without {', '.join(missing)}")
     header = Dataset()
     header.SpecificCharacterSet = ds.get("SpecificCharacterSet") or "ISO_IR 6"
-    for keyword in (*IDENTITY, *OPTIONAL, *GREY_SCALE):
-        if ds.get(keyword) is not None:
-            header[keyword] = ds[keyword]
+    for keyword in IDENTITY:
+        header[keyword] = ds[keyword]
+    for keyword in OPTIONAL:
+        if value := _value(ds, keyword):
+            setattr(header, keyword, value)
     for keyword in PATIENT_AND_STUDY:
-        setattr(header, keyword, ds.get(keyword, "") if _is_valid(ds, keyword) else "")
-    if "RescaleSlope" in header:
-        header.RescaleType = header.get("RescaleType") or "US"  # type 1C with a slope (PS3.3 C.11.1); US: unspecified
-    _copy_window(ds, header)
+        setattr(header, keyword, _value(ds, keyword))
     return header
 
 
-def _is_valid(ds: Dataset, keyword: str) -> bool:
+def _value(ds: Dataset, keyword: str) -> Any:  # noqa: ANN401 - a value of any attribute
+    """Return the first value of an attribute; an empty text if it has no valid one."""
     try:
-        value = ds.get(keyword, "")
+        value = first_value(ds.get(keyword, ""))
         if keyword.endswith("Date"):
             DA(value)
         elif keyword.endswith("Time"):
             TM(value)
-        return keyword != "PatientSex" or value in SEXES
-    except (ValueError, TypeError):
-        return False
+        return "" if value is None or (keyword == "PatientSex" and value not in SEXES) else value
+    except Exception:  # pydicom raises anything for values that violate the standard
+        return ""
 
 
-def _copy_window(ds: Dataset, header: Dataset) -> None:
-    """Copy the first window, which ``images.dicom`` applies, if it is valid (PS3.3 C.11.2.1.2)."""
-    try:
-        centre, width = (float(_first(ds.get(keyword))) for keyword in ("WindowCenter", "WindowWidth"))
-    except (TypeError, ValueError):
-        return
-    if width >= 1:
-        header.WindowCenter, header.WindowWidth = centre, width
-        if ds.get("VOILUTFunction"):
-            header.VOILUTFunction = ds.VOILUTFunction
-
-
-def _first(value: Any) -> Any:  # noqa: ANN401 - a value of any attribute
-    return value[0] if isinstance(value, MultiValue) else value
+def first_value(value: Any) -> Any:  # noqa: ANN401 - a value of any attribute
+    """Return the first of several values, or the only one; None for none."""
+    return (value[0] if value else None) if isinstance(value, MultiValue) else value
 
 
 _NAMESPACE: Final = uuid.UUID("6f0c39a4-2b0e-4a6e-9d5d-0a4c0f6b7f52")

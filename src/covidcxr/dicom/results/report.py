@@ -1,5 +1,9 @@
 """Prediction as a structured report, and all results of an image together."""
 
+import logging
+from collections.abc import Callable
+from functools import partial
+
 from highdicom.sr import (
     AlgorithmIdentification,
     CodeContentItem,
@@ -47,6 +51,8 @@ from covidcxr.dicom.results.presentation import presentation_state
 from covidcxr.images.grey import Grey
 from covidcxr.prediction.predictor import Prediction
 
+logger = logging.getLogger(__name__)
+
 
 def results(ds: Dataset, prediction: Prediction, grey: Grey) -> list[Dataset]:
     """Make all results of one image.
@@ -57,13 +63,23 @@ def results(ds: Dataset, prediction: Prediction, grey: Grey) -> list[Dataset]:
         grey: Decoded image: uint8, shape (Rows, Columns).
 
     Returns:
-        The report; if there is an activation map, also its picture and, for a grey image, the presentation state.
+        The report; if there is an activation map, also its picture and, for a grey image, the presentation state. The
+        log names a picture or state that could not be made.
+
+    Raises:
+        ImageError: The image lacks the UID of its study, its series or itself.
     """
     made = [structured_report(ds, prediction)]
+    makers: dict[str, Callable[[], Dataset]] = {}
     if prediction.activation_map:
-        made.append(secondary_capture(ds, prediction, grey))
-        if ds.SamplesPerPixel == 1 and str(ds.PhotometricInterpretation).startswith("MONOCHROME"):
-            made.append(presentation_state(ds, prediction))
+        makers["picture"] = partial(secondary_capture, ds, prediction, grey)
+        if str(ds.PhotometricInterpretation).startswith("MONOCHROME"):
+            makers["presentation state"] = partial(presentation_state, ds, prediction)
+    for name, make in makers.items():
+        try:
+            made.append(make())
+        except Exception as error:  # highdicom raises anything, and its messages may quote the header
+            logger.warning("not made: %s of %s: %s", name, ds.SOPInstanceUID, type(error).__name__)
     return made
 
 
