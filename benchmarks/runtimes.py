@@ -28,8 +28,8 @@ from run import HERE, machine, picture
 from speed import MODEL, cores, flat_out, in_turn, milliseconds
 
 from covidcxr.data.manifest import Record, Split, read_manifest
-from covidcxr.evaluation.protocols import as_json, discrimination
 from covidcxr.evaluation.scoring import score
+from covidcxr.evaluation.summary import as_json, discrimination
 from covidcxr.images.decode import decode_image, read_image
 from covidcxr.prediction.artifact import EMBEDDING, INPUT
 from covidcxr.prediction.predictor import Predictor

@@ -14,8 +14,8 @@ from IPython.display import Image, display
 
 from covidcxr.evaluation import metrics
 from covidcxr.evaluation.metrics import estimate
+from covidcxr.evaluation.plots import plots
 from covidcxr.evaluation.protocols import PUBLISHED
-from covidcxr.evaluation.report import plots
 from covidcxr.evaluation.scoring import score
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.recipes.recipe import parse_recipe

@@ -74,8 +74,7 @@ def judge(name, fit, features):
     for pair, (train, test) in folds.items():
         covid = 1 / (1 + np.exp(-fit(features, train)(features[test])))
         tested, y_score = [chosen[index] for index in test], np.stack([1 - covid, covid], axis=1)
-        groups = np.array([record.group for record in tested])
-        scored[pair.name] = Scores(tested, (Label.NORMAL, Label.COVID), y_true[test], y_score, groups)
+        scored[pair.name] = Scores(tested, (Label.NORMAL, Label.COVID), y_score)
     results[name] = joint_intervals(scored)
     by_pair[name] = {pair: metrics.auroc(1)(s.y_true, s.y_score, np.ones(len(s.y_true))) for pair, s in scored.items()}
     print(f"{name}: mean {results[name]['mean_auroc']}, worst {results[name]['worst_auroc']}")

@@ -76,9 +76,7 @@ class Study:
         return Scores(
             records=records,
             labels=(Label.NORMAL, Label.COVID),
-            y_true=np.array([record.label is Label.COVID for record in records], np.int64),
             y_score=np.stack([-covid, covid], axis=1),
-            groups=np.array([record.group for record in records]),
         )
 
     def _three_classes(self, candidate: Candidate) -> dict[str, Any]:

@@ -178,13 +178,13 @@ def test_sources_come_with_licence_and_citation():
 
 def test_it_says_where_the_model_fails():
     fails = section(card(), "Where it fails")
-    assert "of the images of pneumonia, it finds only 52.0 % (47.0 to 57.0), on 41 images of 31 patients" in fails
-    assert "worst on nih, where 71.0 % (66.0 to 76.0) of 60 images of 59 patients" in fails  # figure1 has 3
-    assert "worst on PA, where 66.0 % (61.0 to 71.0)" in fails
-    assert "macro F1 of 62.0 % (57.0 to 67.0) where the model reaches 77.0 %" in fails
+    assert "finds only 52.0 % (47.0 to 57.0) of the pneumonia images (41 images of 31 patients, held-out)" in fails
+    assert "worst on nih, with 71.0 % (66.0 to 76.0) right (60 images of 59 patients" in fails  # figure1 has 3
+    assert "worst on PA, with 66.0 % (61.0 to 71.0)" in fails
+    assert "macro F1 of 62.0 % (57.0 to 67.0); the model achieves 77.0 %" in fails
     assert "COVID-19 of covid-cxnet against normal of kermany, with an AUROC of 0.700 (0.650 to 0.750)" in fails
     assert "31 images of 29 patients and 43 images of 41 patients" in fails
-    assert "37 normal and 43 pneumonia images (held-out)" in fails
+    assert "37 normal and 43 pneumonia images of these children" in fails
     assert "say nothing about a new hospital" in card()
 
 
@@ -278,7 +278,7 @@ def test_sets_and_selective_accuracy_are_shown_where_they_were_measured():
     reports["held-out"]["prediction_sets"] = {"coverage": 0.9, "metrics": measured}
     reports["held-out"]["selective"] = [{"answered": share, "accuracy": e(0.83)} for share in (1.0, 0.5)]
     text = section(render_card(contract(), MODEL, reports), "Held-out")
-    assert "- covid for 87.0 % (82.0 to 92.0) of its images" in text
+    assert "87.0 % (82.0 to 92.0) of the covid images" in text
     assert "one class for 44.0 %" in text
     assert "| 50 % | 83.0 % (78.0 to 88.0) |" in text
 

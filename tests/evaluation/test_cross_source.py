@@ -1,8 +1,8 @@
 import json
-import shutil
+import os
+import signal
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from covidcxr import __version__
 from covidcxr.cli import cli
 from covidcxr.data.manifest import read_manifest, write_manifest
-from covidcxr.errors import RecipeError
+from covidcxr.errors import CovidCxrError, RecipeError
 from covidcxr.evaluation import cross_source
 from covidcxr.evaluation.cross_source import joint_intervals, leave_two_out, weighted_aurocs
 from covidcxr.evaluation.leave_out import COVID_ORIGINS, PAIRS, Pair
@@ -41,11 +41,10 @@ def scored(records):
     rng = np.random.default_rng(1)
     chosen = [record for record in records if record.label is not Label.PNEUMONIA]
     y_true = np.array([record.label is Label.COVID for record in chosen], np.int64)
-    groups = np.array([record.group for record in chosen])
 
     def pair(strength):
         score = 1 / (1 + np.exp(-strength * y_true - rng.normal(size=len(chosen))))
-        return Scores(chosen, (Label.NORMAL, Label.COVID), y_true, np.stack([1 - score, score], 1), groups)
+        return Scores(chosen, (Label.NORMAL, Label.COVID), np.stack([1 - score, score], 1))
 
     return {"hard": pair(0.5), "easy": pair(2.5)}
 
@@ -90,7 +89,7 @@ def test_p3_trains_scores_and_resumes(manifest, tmp_path, monkeypatch):
     assert "Each pair" in (tmp_path / "unseen-hospitals" / "report.html").read_text()
     assert len(list((tmp_path / "unseen-hospitals" / "cache").rglob("*.npy"))) == row["training_images"]
 
-    monkeypatch.setattr(cross_source, "_run", lambda *_: pytest.fail("a step whose result stands was run again"))
+    monkeypatch.setattr(cross_source, "_in_new_process", lambda *_: pytest.fail("a known result was computed again"))
     again = CliRunner().invoke(cli, ["evaluate", "unseen-hospitals", *given], catch_exceptions=False)
     assert again.output == result.output
     assert json.loads((tmp_path / "unseen-hospitals" / "report.json").read_text()) == report
@@ -98,29 +97,24 @@ def test_p3_trains_scores_and_resumes(manifest, tmp_path, monkeypatch):
 
 @pytest.fixture
 def unseen_hospitals(manifest, model_file, tmp_path, monkeypatch):
-    """Run unseen-hospitals on one pair with the tiny model in place of a trained one; return its scores and steps."""
+    """Run unseen-hospitals on one pair with the tiny model as the trained one; return scores and count of trainings."""
     monkeypatch.setattr(cross_source, "PAIRS", PAIRS[:1])
     monkeypatch.setattr(cross_source, "joint_intervals", lambda _: {})  # takes long
     monkeypatch.setattr(cross_source, "_row", lambda _, scores, *__: scores.y_score.round(6).tolist())
-    steps = []
+    trainings = []
 
-    def step(name, *given):
-        steps.append(name)
-        if name == "train":
-            options = dict(zip(given[1::2], given[2::2], strict=True))
-            text = Path(given[0]).read_text()
-            parts = split_parts(read_manifest(Path(options["--manifest"])), parse_recipe(text, "small"))
-            about = {"recipe": text, "data_hash": parts.training_hash, "version": __version__}
-            with_metadata(model_file, tmp_path / "trained.onnx", **about)
-        else:
-            shutil.move(tmp_path / "trained.onnx", given[-1])
+    def train(text, manifest, run, model, cache):
+        trainings.append(model)
+        parts = split_parts(read_manifest(manifest), parse_recipe(text, "small"))
+        with_metadata(model_file, model, recipe=text, data_hash=parts.training_hash, version=__version__)
 
-    monkeypatch.setattr(cross_source, "_run", step)
+    monkeypatch.setattr(cross_source, "_in_new_process", lambda train, *given: train(*given))
 
     def run():
-        steps.clear()
-        report = leave_two_out(read_manifest(manifest), str(tmp_path / "small.toml"), tmp_path / "unseen-hospitals")
-        return report["pairs"], list(steps)
+        trainings.clear()
+        out = tmp_path / "unseen-hospitals"
+        report = leave_two_out(read_manifest(manifest), str(tmp_path / "small.toml"), out, train)
+        return report["pairs"], len(trainings)
 
     return run
 
@@ -141,44 +135,44 @@ def regroup(manifest):
 
 
 def test_results_of_another_recipe_or_manifest_are_not_taken(unseen_hospitals, manifest, tmp_path):
-    scores, steps = unseen_hospitals()
-    assert steps == ["train", "export"]
-    assert unseen_hospitals() == (scores, []), "every step whose result stands is skipped"
+    scores, trainings = unseen_hospitals()
+    assert trainings == 1
+    assert unseen_hospitals() == (scores, 0), "known results are kept"
     with another_recipe(tmp_path / "small.toml"), pytest.raises(RecipeError, match="Expected a new folder"):
         unseen_hospitals()
-    assert unseen_hospitals() == (scores, [])
+    assert unseen_hospitals() == (scores, 0)
     regroup(manifest)
     with pytest.raises(RecipeError, match="Expected a new folder"):
         unseen_hospitals()
 
 
-def test_results_that_say_not_what_gave_them_are_taken_only_if_it_can_be_proven(unseen_hospitals, manifest, tmp_path):
-    scores, _ = unseen_hospitals()
+def test_a_folder_with_unknown_results_is_refused(unseen_hospitals, tmp_path):
+    unseen_hospitals()
     folder = tmp_path / "unseen-hospitals" / PAIRS[0].name
-
-    def forget():
-        (folder / "run.json").unlink()
-        (folder / "recipe.toml").unlink()
-
-    forget()
-    assert unseen_hospitals() == (scores, [])
-    forget()
-    (folder / "model.onnx").rename(tmp_path / "model.onnx")
-    with pytest.raises(RecipeError, match="choose another folder"):
-        unseen_hospitals()  # nothing tells what gave the scores
-    (tmp_path / "model.onnx").rename(folder / "model.onnx")
-    with another_recipe(tmp_path / "small.toml"), pytest.raises(RecipeError, match="choose another folder"):
+    (folder / "run.json").unlink()
+    with pytest.raises(RecipeError, match=f"Expected a new or empty run folder. Received {folder}"):
         unseen_hospitals()
-    regroup(manifest)
-    with pytest.raises(RecipeError, match="choose another folder"):
-        unseen_hospitals()
-    assert not (folder / "run.json").exists()
 
 
-def test_a_failed_training_is_an_error_with_its_command(manifest, tmp_path, monkeypatch):
+def killed(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refused(*given):
+    raise RecipeError(f"no network {given}")
+
+
+def test_a_training_in_a_new_process_fails_with_its_own_message():
+    with pytest.raises(RecipeError, match=r"no network \(1, 2\)"):
+        cross_source._in_new_process(refused, 1, 2)
+    with pytest.raises(CovidCxrError, match="training process was killed"):
+        cross_source._in_new_process(killed)
+
+
+def test_a_failed_training_is_an_error(manifest, tmp_path, monkeypatch):
     monkeypatch.setattr(cross_source, "PAIRS", (Pair(COVID_ORIGINS[0], "nih"),))
     (tmp_path / "small.toml").write_text(small_recipe().replace('"seed_cnn"', '"no_such_network"'))
     given = [str(tmp_path / "small.toml"), "--manifest", str(manifest), "--out", str(tmp_path / "unseen-hospitals")]
     result = CliRunner().invoke(cli, ["evaluate", "unseen-hospitals", *given])
     assert result.exit_code == 1
-    assert "covidcxr train" in str(result.exception)
+    assert "no_such_network" in str(result.exception)

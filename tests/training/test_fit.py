@@ -93,7 +93,7 @@ def test_what_the_network_says_of_the_validation_groups_is_kept(records, tmp_pat
     train(records, small_recipe(folds=4), tmp_path)
     model, recipe = load_run(tmp_path)
     validation = split_parts(records, recipe).validation
-    kept = read_scores(tmp_path / VALIDATION, validation)
+    kept = read_scores(tmp_path / VALIDATION)
     covid = model.predict(load_images(validation, recipe.preprocessing), verbose=0)[:, 0]
     assert kept.labels == recipe.labels
     assert kept.y_score == pytest.approx(np.column_stack([1 - covid, covid]), abs=1e-6)

@@ -1,10 +1,9 @@
-"""The model card: one page of Markdown about a model file, from the file itself and the reports about it.
+"""The model card: a page of Markdown about a model file, written from the file and its reports.
 
-Sections as in Mitchell et al. 2019, Model Cards for Model Reporting (https://doi.org/10.1145/3287560.3287596).
+Its sections follow Mitchell et al. 2019, Model Cards for Model Reporting (https://doi.org/10.1145/3287560.3287596).
 """
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,24 +14,22 @@ from covidcxr.data.sources import SOURCES, Source
 from covidcxr.errors import ArtifactError
 from covidcxr.evaluation.cross_source import trained_for_pairs
 from covidcxr.evaluation.metrics import LEVEL, RESAMPLES, Estimate, ppv_at
-from covidcxr.evaluation.report import TITLES
+from covidcxr.evaluation.report import TITLES, EvaluationReport
 from covidcxr.labels import Label, Protocol
 from covidcxr.prediction.artifact import Artifact
 from covidcxr.recipes.recipe import Recipe, Selection, parse_recipe
 
 PREVALENCE = 0.05
-"""Share of people with COVID-19 for which PPV is given: the test collections hold many times as many."""
+"""Share of people with COVID-19 for which PPV is given; it is many times as high in the test collections."""
 FEW = 10
-"""Images below which a collection or view is not named as the worst."""
-
-Report = dict[str, Any]
+"""Fewest images of a collection or view that is named as the worst."""
 
 
-def read_reports(folder: Path) -> dict[Protocol, Report]:
+def read_reports(folder: Path) -> dict[Protocol, EvaluationReport]:
     """Read the reports in a folder, such as classic.json; a protocol without a file is left out.
 
     Raises:
-        ArtifactError: A file is not the report of the protocol that its name says.
+        ArtifactError: A file is not a report of the protocol in its name.
     """
     reports = {}
     for protocol in Protocol:
@@ -49,16 +46,16 @@ def read_reports(folder: Path) -> dict[Protocol, Report]:
     return reports
 
 
-def render_card(artifact: Artifact, model: str, reports: Mapping[Protocol, Report]) -> str:
+def render_card(artifact: Artifact, model: str, reports: Mapping[Protocol, EvaluationReport]) -> str:
     """Return the card as Markdown.
 
     Args:
         artifact: The contract of the model file.
         model: Name and hash of the model file, as reports carry it.
-        reports: Reports by protocol; those that are missing are named as not measured.
+        reports: Reports by protocol; a missing one appears as not measured.
 
     Raises:
-        ArtifactError: A report is of another model, or unseen-hospitals of another recipe.
+        ArtifactError: A report is about another model, or the one of unseen-hospitals about another recipe.
         RecipeError: The recipe in the model file is not valid.
     """
     recipe = parse_recipe(artifact.recipe, model)
@@ -72,42 +69,32 @@ def render_card(artifact: Artifact, model: str, reports: Mapping[Protocol, Repor
             raise ArtifactError(
                 f"Expected a report of {protocol} of {expected[protocol]}. Received one of {report['model']}."
             )
-    templates = environment("covidcxr.evaluation", html=False)
-    templates.filters |= {"percent": _percent, "area": _area}
-    return templates.get_template("model_card.md").render(
-        artifact=artifact,
-        children=[name for name, source in SOURCES.items() if source.children],
-        classes=_classes(artifact, reports),
-        disclaimer=DISCLAIMER,
-        few=FEW,
-        level=LEVEL,
-        model=model,
-        prevalence=PREVALENCE,
-        titles=TITLES,
-        recipe=recipe,
-        reports=reports,
-        resamples=RESAMPLES,
-        rules=_rules(artifact, reports),
-        tested=[source for source in SOURCES.values() if source.external],
-        trained=_trained(recipe),
-        unseen=_unseen(reports.get(Protocol.UNSEEN_HOSPITALS, {}).get("pairs", [])),
+    return (
+        environment("covidcxr.evaluation", html=False)
+        .get_template("model_card.md")
+        .render(
+            artifact=artifact,
+            children=[name for name, source in SOURCES.items() if source.children],
+            classes=_classes(artifact, reports),
+            disclaimer=DISCLAIMER,
+            few=FEW,
+            level=LEVEL,
+            model=model,
+            prevalence=PREVALENCE,
+            titles=TITLES,
+            recipe=recipe,
+            reports=reports,
+            resamples=RESAMPLES,
+            rules=_rules(artifact, reports),
+            tested=[source for source in SOURCES.values() if source.external],
+            trained=_trained(recipe),
+            unseen=_unseen(reports.get(Protocol.UNSEEN_HOSPITALS, {}).get("pairs", [])),
+        )
     )
 
 
-def _percent(e: Mapping[str, float]) -> str:
-    """Format a share with its interval; one of nothing (nan) is not defined."""
-    if math.isnan(e["value"]):
-        return "not defined"
-    return f"{100 * e['value']:.1f} % ({100 * e['low']:.1f} to {100 * e['high']:.1f})"
-
-
-def _area(e: Mapping[str, float]) -> str:
-    """Format an area under the ROC curve with its interval."""
-    return f"{e['value']:.3f} ({e['low']:.3f} to {e['high']:.3f})"
-
-
-def _classes(artifact: Artifact, reports: Mapping[Protocol, Report]) -> list[Report]:
-    """Return the figures of held-out by class, with the number of test images of the class."""
+def _classes(artifact: Artifact, reports: Mapping[Protocol, EvaluationReport]) -> list[dict[str, Any]]:
+    """Return the figures of held-out by class, with numbers of images and patients."""
     if Protocol.HELD_OUT not in reports:
         return []
     report = reports[Protocol.HELD_OUT]
@@ -120,12 +107,12 @@ def _classes(artifact: Artifact, reports: Mapping[Protocol, Report]) -> list[Rep
     ]
 
 
-def _rules(artifact: Artifact, reports: Mapping[Protocol, Report]) -> list[Report]:
-    """Return every way to call an image COVID-19, with what is known of it and its PPV at PREVALENCE."""
+def _rules(artifact: Artifact, reports: Mapping[Protocol, EvaluationReport]) -> list[dict[str, Any]]:
+    """Return every rule for calling an image COVID-19, with its figures and its PPV at PREVALENCE."""
     rules = [
         _rule(
             f"{point.name}: P(COVID-19) at least {point.threshold:.3f}",
-            "validation images, on which the threshold was chosen",
+            "validation images, which chose the threshold",
             {"n": point.images, "patients": point.groups},
             Estimate(point.sensitivity, *point.sensitivity_interval),
             Estimate(point.specificity, *point.specificity_interval),
@@ -138,21 +125,21 @@ def _rules(artifact: Artifact, reports: Mapping[Protocol, Report]) -> list[Repor
     )
     for protocol, name, ending in most_probable:
         if (report := reports.get(protocol)) is not None:
-            found, cleared = (Estimate(**report["metrics"][key + ending]) for key in ("sensitivity", "specificity"))
-            rules.append(_rule(name, TITLES[protocol], report["data"], found, cleared))
+            ends = (Estimate.of(report["metrics"][key + ending]) for key in ("sensitivity", "specificity"))
+            rules.append(_rule(name, TITLES[protocol], report["data"], *ends))
     return rules
 
 
-def _rule(name: str, on: str, numbers: Mapping[str, int], found: Estimate, cleared: Estimate) -> Report:
-    ppv = ppv_at(PREVALENCE, found, cleared)
-    figures = {"sensitivity": found, "specificity": cleared, "ppv": ppv}
-    return {"name": name, "on": on, "n": numbers["n"], "patients": numbers["patients"]} | {
-        key: value.to_dict() for key, value in figures.items()
-    }
+def _rule(
+    name: str, on: str, numbers: Mapping[str, int], sensitivity: Estimate, specificity: Estimate
+) -> dict[str, Any]:
+    ppv = ppv_at(PREVALENCE, sensitivity, specificity)
+    figures = {"sensitivity": sensitivity, "specificity": specificity, "ppv": ppv}
+    return {"name": name, "on": on, "n": numbers["n"], "patients": numbers["patients"]} | figures
 
 
 def _trained(recipe: Recipe) -> dict[Label, list[Source]]:
-    """Return for every class the collections that the recipe may take images from."""
+    """Return the collections that the recipe may take images from, by class."""
     internal = [source for source in SOURCES.values() if not source.external]
 
     def takes(selection: Selection, source: Source) -> bool:
@@ -169,7 +156,7 @@ def _trained(recipe: Recipe) -> dict[Label, list[Source]]:
     }
 
 
-def _unseen(pairs: Sequence[Report]) -> dict[str, int]:
-    """Count the images and patients of unseen-hospitals; an origin stands in several pairs and counts once."""
+def _unseen(pairs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Count the images and patients of unseen-hospitals; an origin in several pairs counts once."""
     parts = {(label, row[label]): row["test"][label] for row in pairs for label in ("covid", "normal")}
     return {key: sum(part[key] for part in parts.values()) for key in ("n", "patients")}

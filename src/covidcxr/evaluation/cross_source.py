@@ -1,9 +1,9 @@
 """The protocol unseen-hospitals: train, export and score for every pair of origins, then one report over all pairs."""
 
-import json
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,22 @@ from numpy.typing import NDArray
 
 from covidcxr import __version__
 from covidcxr.data.manifest import Record, Split, data_hash, read_manifest, write_manifest
-from covidcxr.errors import CovidCxrError, RecipeError
+from covidcxr.errors import CovidCxrError, ManifestError
 from covidcxr.evaluation import metrics
 from covidcxr.evaluation.controls import thumbnail_classifier, thumbnails
 from covidcxr.evaluation.leave_out import PAIRS, Pair, fold
 from covidcxr.evaluation.metrics import Estimate, FloatArray, IntArray
-from covidcxr.evaluation.protocols import as_json, count_by_label, discrimination
-from covidcxr.evaluation.report import SAYS, TITLES, render
-from covidcxr.evaluation.scoring import Scores, covid_against_normal, read_scores, score, write_scores
-from covidcxr.labels import Label, Protocol
+from covidcxr.evaluation.report import SAYS, TITLES, EvaluationReport
+from covidcxr.evaluation.scoring import (
+    Scores,
+    class_indices,
+    covid_against_normal,
+    read_scores,
+    score,
+    write_scores,
+)
+from covidcxr.evaluation.summary import as_json, count_by_label, discrimination, divide
+from covidcxr.labels import Protocol
 from covidcxr.prediction.predictor import Predictor
 from covidcxr.recipes.recipe import Recipe, parse_recipe, recipe_text
 from covidcxr.recipes.run_folder import RECIPE, holds_run, write_run
@@ -28,34 +35,37 @@ from covidcxr.recipes.selection import Parts, split_parts
 
 SEED = 0
 MIN_BY_VIEW = 10
-"""Images of each class below which no figure is given for a view."""
+"""Fewest images of each class for a figure of one view."""
 MANIFEST, TRAINED, MODEL, SCORES = "manifest.csv", "run", "model.onnx", "scores.csv"
-"""What the folder of a pair holds, beside the files of covidcxr.recipes.run_folder."""
+"""Content of the folder of a pair, beside the files of covidcxr.recipes.run_folder."""
 CACHE = "cache"
-"""Folder of decoded images beside the folders of the pairs: every pair trains on many of the same pictures."""
+"""Folder of decoded images beside the folders of the pairs: every pair trains on many of the same images."""
 
-Report = dict[str, Any]
+Train = Callable[[str, Path, Path, Path, Path], None]
+"""``train(recipe, manifest, run, model, cache)``: train a recipe (TOML) on a manifest into a run folder, and export it
+to a model file. A top-level function, which can be sent to another process."""
 
 
-def leave_two_out(records: Sequence[Record], recipe_name: str, out: Path) -> Report:
-    """Train a recipe once for every pair and report how it does on sources that it has never seen.
+def leave_two_out(records: Sequence[Record], recipe_name: str, out: Path, train: Train) -> EvaluationReport:
+    """Train a recipe once for every pair of origins, without them, and test it on the pair.
 
-    Every step whose result stands in ``out`` is skipped, a training that was stopped goes on.
+    Results already in ``out`` are kept, and an interrupted training continues.
 
     Args:
         records: The manifest.
-        recipe_name: Name or file of the recipe; with three classes the score is P(COVID-19) among COVID-19 and normal
-            alone, for the test holds nothing else.
-        out: Folder; one folder a pair, and the decoded images.
+        recipe_name: Name or file of the recipe. With three classes the score is P(COVID-19) among COVID-19 and normal.
+        out: Folder with one folder per pair, and the decoded images.
+        train: Called in a new process for each pair, so that each training gives its memory back.
 
     Raises:
-        RecipeError: The recipe is not valid, or a folder holds what another recipe, other data or another version gave.
+        RecipeError: The recipe is not valid, or a folder holds results of another recipe, other data or another
+            version.
         ManifestError: A pair, or a class of the recipe, has no record.
         CovidCxrError: A training or export failed.
     """
     text = recipe_text(recipe_name)
     recipe = parse_recipe(text, recipe_name)
-    scored = {pair: _pair_scores(fold(records, pair), text, recipe, out / pair.name) for pair in PAIRS}
+    scored = {pair: _pair_scores(fold(records, pair), text, recipe, out / pair.name, train) for pair in PAIRS}
     low_high = joint_intervals({pair.name: scores for pair, scores in scored.items()})
     return {
         "protocol": Protocol.UNSEEN_HOSPITALS,
@@ -64,7 +74,7 @@ def leave_two_out(records: Sequence[Record], recipe_name: str, out: Path) -> Rep
         "model": trained_for_pairs(recipe.name),
         "covidcxr": __version__,
         "manifest": data_hash(records),
-        "metrics": {name: value.to_dict() for name, value in low_high.items()},
+        "metrics": as_json(low_high),
         "pairs": [_row(pair, scores, fold(records, pair), recipe) for pair, scores in scored.items()],
     }
 
@@ -74,101 +84,79 @@ def trained_for_pairs(recipe_name: str) -> str:
     return f"recipe {recipe_name}, trained once for every pair"
 
 
-def _pair_scores(records: Sequence[Record], text: str, recipe: Recipe, folder: Path) -> Scores:
+def _pair_scores(records: Sequence[Record], text: str, recipe: Recipe, folder: Path, train: Train) -> Scores:
     _open_pair(folder, text, recipe, split_parts(records, recipe))
     manifest, model, scores = folder / MANIFEST, folder / MODEL, folder / SCORES
     if not manifest.exists():
         write_manifest(records, manifest)
     tested = split_parts(read_manifest(manifest), recipe).test
     if scores.exists():
-        return read_scores(scores, tested)
-    if not model.exists():  # by the recipe of the folder: a file may change while the pairs before are trained
-        given = [str(folder / RECIPE), "--manifest", str(manifest), "--cache", str(folder.parent / CACHE)]
-        _run("train", *given, "--out", str(folder / TRAINED))
-        _run("export", str(folder / TRAINED), "--out", str(model))
+        return _known_scores(scores, tested)
+    if not model.exists():
+        _in_new_process(train, text, manifest, folder / TRAINED, model, folder.parent / CACHE)
     result = covid_against_normal(score(Predictor.load(model), tested))
     write_scores(result, scores)
     return result
 
 
+def _known_scores(path: Path, records: list[Record]) -> Scores:
+    table = read_scores(path)
+    if table.ids != [record.id for record in records]:
+        raise ManifestError(f"Expected the scores of {len(records)} test records. Received {path} with others.")
+    return Scores(records, table.labels, table.y_score)
+
+
+def _in_new_process(train: Train, *arguments: Any) -> None:  # noqa: ANN401 - the arguments of ``train``
+    pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    try:
+        pool.submit(train, *arguments).result()
+    except KeyboardInterrupt:
+        for child in active_children():
+            child.terminate()
+        raise
+    except BrokenProcessPool as error:
+        raise CovidCxrError("The training process was killed; it may have run out of memory.") from error
+    finally:
+        pool.shutdown()
+
+
 def _open_pair(folder: Path, text: str, recipe: Recipe, parts: Parts) -> None:
-    """Write what the results of a pair depend on, or check it against what the folder holds."""
-    depends = {"recipe": recipe.name, "data_hash": _data_hash(parts), "covidcxr": __version__}
-    if holds_run(folder, depends, recipe=text):
-        return
-    held = (MANIFEST, TRAINED, MODEL, SCORES)
-    if any((folder / name).exists() for name in held) and not _is_proven(folder, text, recipe, parts):
-        raise RecipeError(
-            f"Expected a new folder, or one whose {MANIFEST} and {MODEL} are of this recipe, these data and version "
-            f"{__version__}. Received {folder}, where that cannot be told: choose another folder."
-        )
-    write_run(folder, depends, {RECIPE: text}, beside=held)
+    """Write what the results of a pair depend on, or check it against the content of the folder."""
+    used = data_hash(parts.train + parts.validation + parts.test)
+    depends = {"recipe": recipe.name, "data_hash": used, "covidcxr": __version__}
+    if not holds_run(folder, depends, recipe=text):
+        write_run(folder, depends, {RECIPE: text})
 
 
-def _data_hash(parts: Parts) -> str:
-    return data_hash(parts.train + parts.validation + parts.test)
-
-
-def _is_proven(folder: Path, text: str, recipe: Recipe, parts: Parts) -> bool:
-    """Tell whether a folder without run.json, which earlier ones lack, surely holds results of this recipe and data.
-
-    The manifest shows what was tested, the model file what was trained. Without model and scores ``covidcxr train``
-    checks what there is of a run.
-    """
-    manifest, model = folder / MANIFEST, folder / MODEL
-    if not manifest.exists() or _data_hash(split_parts(read_manifest(manifest), recipe)) != _data_hash(parts):
-        return False
-    if not model.exists():
-        return not (folder / SCORES).exists()
-    about = Predictor.load(model).artifact
-    return (about.recipe, about.data_hash, about.version) == (text, parts.training_hash, __version__)
-
-
-def _run(*arguments: str) -> None:
-    """Run a command of covidcxr in a process of its own, which gives all its memory back."""
-    if subprocess.run([sys.executable, "-m", "covidcxr", *arguments], check=False).returncode:
-        raise CovidCxrError(f"Expected 'covidcxr {' '.join(arguments)}' to succeed. Received a failure, see above.")
-
-
-def _row(pair: Pair, scores: Scores, records: Sequence[Record], recipe: Recipe) -> Report:
+def _row(pair: Pair, scores: Scores, records: Sequence[Record], recipe: Recipe) -> dict[str, Any]:
     train = [record for record in records if record.split is Split.TRAIN]
     chosen = {selection.label for selection in recipe.data.select}
-    binary = [record for record in train if record.label in (Label.COVID, Label.NORMAL)]
-    features, y_true = thumbnails(binary), _is_covid(binary)
-    control = thumbnail_classifier(features, y_true).predict_proba(thumbnails(scores.records))
+    binary = [record for record in train if record.label in scores.labels]
+    classifier = thumbnail_classifier(thumbnails(binary), class_indices(binary, scores.labels))
+    control = scores.with_scores(classifier.predict_proba(thumbnails(scores.records)))
     return {
         "covid": pair.covid,
         "normal": pair.normal,
         "test": count_by_label(scores),
         "training_images": sum(record.label in chosen for record in train),
         **as_json(discrimination(scores)),
-        "thumbnail_auroc": as_json(discrimination(scores.with_scores(control)))["auroc"],
-        "by_view": _by_view(scores),
+        "thumbnail_auroc": discrimination(control)["auroc"].to_dict(),
+        "by_view": [
+            {"view": view, "test": count_by_label(part), **as_json(discrimination(part))}
+            for view, part in divide(scores, lambda record: record.view).items()
+            if np.bincount(part.y_true, minlength=2).min() >= MIN_BY_VIEW
+        ],
     }
-
-
-def _is_covid(records: Sequence[Record]) -> IntArray:
-    return np.array([record.label is Label.COVID for record in records], np.int64)
-
-
-def _by_view(scores: Scores) -> list[Report]:
-    views = np.array([str(record.view) for record in scores.records])
-    parts = [(view, scores.where(views == view)) for view in np.unique(views)]
-    return [
-        {"view": str(view), "test": count_by_label(part), **as_json(discrimination(part))}
-        for view, part in parts
-        if np.bincount(part.y_true, minlength=2).min() >= MIN_BY_VIEW
-    ]
 
 
 def joint_intervals(scored: Mapping[str, Scores], *, resamples: int = metrics.RESAMPLES) -> dict[str, Estimate]:
     """Return mean and worst AUROC over pairs with 95 % intervals.
 
-    A COVID-19 image stands in several pairs, so all pairs are drawn together: one bootstrap sample draws groups from
-    all of them, and every pair is measured on it.
+    A COVID-19 image is in several pairs, so all pairs share each bootstrap sample: it draws groups from all of them,
+    and every pair is measured on it.
 
     Args:
-        scored: Scores of two classes by the name of the pair.
+        scored: Scores of COVID-19 against normal by name of the pair.
         resamples: Number of bootstrap samples.
     """
     groups = np.unique(np.concatenate([scores.groups for scores in scored.values()]))
@@ -185,14 +173,14 @@ def joint_intervals(scored: Mapping[str, Scores], *, resamples: int = metrics.RE
 
 
 def _percentiles(values: FloatArray) -> Estimate:
-    """Return the first value with the percentile interval of the others."""
+    """Turn a value, followed by its bootstrap samples, into an estimate."""
     tails = [(1 - metrics.LEVEL) / 2, (1 + metrics.LEVEL) / 2]
     low, high = np.quantile(values[1:][np.isfinite(values[1:])], tails)
     return Estimate(float(values[0]), float(low), float(high))
 
 
 def weighted_aurocs(y_true: IntArray, y_score: FloatArray, weights: NDArray[np.int64]) -> FloatArray:
-    """Return the area under the ROC curve for many weightings of the same scores at once.
+    """Return the area under the ROC curve under many weightings of the same scores.
 
     Args:
         y_true: int64, shape (n,), 1 is positive.
@@ -212,9 +200,3 @@ def weighted_aurocs(y_true: IntArray, y_score: FloatArray, weights: NDArray[np.i
     with np.errstate(invalid="ignore"):
         areas: FloatArray = (positive * below).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
     return areas
-
-
-def write_report(report: Report, out: Path) -> None:
-    """Write report.json and report.html into the folder of the pairs."""
-    (out / "report.json").write_text(json.dumps(report, indent=2) + "\n", "utf-8")
-    (out / "report.html").write_text(render(report, {}), "utf-8")

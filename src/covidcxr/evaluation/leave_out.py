@@ -15,14 +15,14 @@ COVID_ORIGINS, NORMAL_ORIGINS = origins(Role.COVID), origins(Role.NORMAL)
 
 @dataclass(frozen=True)
 class Pair:
-    """Two origins that a model is tested on and has never seen."""
+    """Two origins that are left out of training and tested on."""
 
     covid: str
     normal: str
 
     @property
     def name(self) -> str:
-        """Return a name for files."""
+        """Name for files."""
         return f"{self.covid}--{self.normal}"
 
 
@@ -30,25 +30,25 @@ PAIRS = tuple(Pair(covid, normal) for covid in COVID_ORIGINS for normal in NORMA
 
 
 def fold(records: Sequence[Record], pair: Pair) -> list[Record]:
-    """Return the records of a pair's fold with their splits: test is the pair, train what knows nothing of it.
+    """Split the records for a pair: its COVID-19 and normal images into test, all that is unrelated into train.
 
-    Training leaves out every record of either origin, whatever its class, and every record that shares a patient or
-    nearly the same picture with a test record. Which part a record has in the manifest does not matter, but external
-    records take no part.
+    Training leaves out every record of either origin, whatever its class, and every record that shares a patient or a
+    near-duplicate with a test record. The splits of the manifest do not matter, except that external records are in
+    neither part.
 
     Args:
         records: The manifest.
         pair: The origins to leave out.
 
     Raises:
-        ManifestError: A class of the pair has no test record.
+        ManifestError: A class of the pair has no record.
     """
     internal = [record for record in records if record.split is not Split.EXTERNAL]
     test = [replace(record, split=Split.TEST) for record in internal if _tested(record, pair)]
     if {record.label for record in test} != {Label.COVID, Label.NORMAL}:
         raise ManifestError(
             f"Expected COVID-19 records of {pair.covid} and normal ones of {pair.normal} for unseen-hospitals. "
-            f"Received {len(test)} records of one class or none."
+            f"Received {len(test)} records of at most one of the two."
         )
     known = {record.group for record in test}
     train = [

@@ -1,17 +1,20 @@
-"""What a classifier is worth, each figure with its 95 % interval by bootstrap over patients.
+"""Metrics of a classifier, each with a 95 % interval by bootstrap over patients.
 
 Metrics take sample weights, so that a bootstrap sample is a vector of weights (how often each patient was drawn) and
 nothing is copied.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from covidcxr._estimates import Estimate as Estimate
+from covidcxr._estimates import predictive_values
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
@@ -22,22 +25,6 @@ RESAMPLES = 2000
 LEVEL = 0.95
 CALIBRATION_BINS = 10
 ROUNDING = 1e-9
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with the ends of its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
-
-    def to_dict(self) -> dict[str, float]:
-        """Return ``value``, ``low`` and ``high`` for JSON."""
-        return asdict(self)
 
 
 def estimate(
@@ -51,19 +38,19 @@ def estimate(
 ) -> dict[str, Estimate]:
     """Compute metrics with percentile intervals from a bootstrap over patients (Field and Welsh 2007).
 
-    Where every resample gives the same 0 or 1 the bootstrap knows no uncertainty; then the exact binomial interval
-    for as many trials as there are patients stands in (Clopper and Pearson 1934).
+    Where every resample gives the same 0 or 1, the bootstrap shows no uncertainty. The interval is then the exact
+    binomial one for as many trials as there are patients (Clopper and Pearson 1934).
 
     Args:
         metrics: Functions by name; see Metric.
         y_true: int64, shape (n,), class indices.
         y_score: float64, shape (n, classes), probabilities.
-        groups: str, shape (n,), patient of every image.
-        seed: Of the resampling.
+        groups: str, shape (n,), patient of each image.
+        seed: Seed of the bootstrap.
         resamples: Number of bootstrap samples.
 
     Returns:
-        An estimate for every metric, in their order.
+        An estimate for each metric, in the same order.
     """
     patients, index = np.unique(groups, return_inverse=True)
     rng = np.random.default_rng(seed)
@@ -80,10 +67,10 @@ def estimate(
 
 
 def mean_of(values: NDArray[Any], groups: NDArray[np.str_], *, seed: int, resamples: int = RESAMPLES) -> Estimate:
-    """Return the mean of a value of each image, shape (n,), with its interval; see estimate.
+    """Return the mean of one value per image, shape (n,), with its interval; see estimate.
 
     Example:
-        A hundred images are right or wrong together where they come from two patients, so they say next to nothing:
+        A hundred images of only two patients say next to nothing, a hundred of a hundred patients much more:
 
         >>> right = np.repeat([1, 0], 50)
         >>> print(mean_of(right, np.repeat(["a", "b"], 50), seed=0))
@@ -100,31 +87,26 @@ def mean_of(values: NDArray[Any], groups: NDArray[np.str_], *, seed: int, resamp
     return found["mean"]
 
 
-def ppv_at(prevalence: float, found: Estimate, cleared: Estimate) -> Estimate:
-    """Return the positive predictive value where another share of people is ill than in the data at hand (Bayes).
+def ppv_at(prevalence: float, sensitivity: Estimate, specificity: Estimate) -> Estimate:
+    """Return the positive predictive value at another prevalence than that of the data at hand.
 
     Args:
         prevalence: Share of the people who have the disease, 0..1.
-        found: Sensitivity.
-        cleared: Specificity.
+        sensitivity: Estimate, 0..1.
+        specificity: Estimate, 0..1.
 
     Returns:
-        Nan where nobody would be called positive. The ends take both lower and both upper ends at once, which is wider
-        than a joint interval.
+        Estimate; nan where nobody would be called positive. Its interval takes both lower and both upper ends at once,
+        which is wider than a joint interval.
 
     Example:
-        Where one in a hundred is ill, most of those called ill by a good test are healthy:
+        Where one in a hundred is ill, most of those whom a good test calls ill are healthy:
 
         >>> print(ppv_at(0.01, Estimate(0.95, 0.90, 0.98), Estimate(0.90, 0.85, 0.93)))
         0.088 (0.057 to 0.124)
     """
-
-    def ppv(sensitivity: float, specificity: float) -> float:
-        ill, healthy = prevalence * sensitivity, (1 - prevalence) * (1 - specificity)
-        return ill / (ill + healthy) if ill + healthy else float("nan")
-
-    ends = ((found.value, cleared.value), (found.low, cleared.low), (found.high, cleared.high))
-    return Estimate(*(ppv(*end) for end in ends))
+    ends = zip(astuple(sensitivity), astuple(specificity), strict=True)
+    return Estimate(*(predictive_values(prevalence, *end)[0] for end in ends))
 
 
 def _interval(value: float, samples: FloatArray, patients: int) -> Estimate:
@@ -139,27 +121,27 @@ def _interval(value: float, samples: FloatArray, patients: int) -> Estimate:
 
 
 def accuracy(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
-    """Share of images whose most probable class is the true one."""
+    """Share of the images whose most probable class is the true one."""
     return _share(y_score.argmax(axis=1) == y_true, np.ones(len(y_true), bool), weight)
 
 
 def sensitivity(positive: int) -> Metric:
-    """Share of the images of class ``positive`` that are called so (recall)."""
+    """Share of the images of class ``positive`` that are recognised as such (recall)."""
     return lambda y_true, y_score, weight: _share(y_score.argmax(axis=1) == positive, y_true == positive, weight)
 
 
 def specificity(positive: int) -> Metric:
-    """Share of the images of other classes that are not called ``positive``."""
+    """Share of the images of other classes that are not taken for ``positive``."""
     return lambda y_true, y_score, weight: _share(y_score.argmax(axis=1) != positive, y_true != positive, weight)
 
 
 def ppv(positive: int) -> Metric:
-    """Share of the images called ``positive`` that are (precision), at the prevalence of the data at hand."""
+    """Share of true ones among the images taken for ``positive`` (precision), at the prevalence of the data."""
     return lambda y_true, y_score, weight: _share(y_true == positive, y_score.argmax(axis=1) == positive, weight)
 
 
 def f1(positive: int) -> Metric:
-    """Harmonic mean of PPV and sensitivity of one class; 0 where there is neither a case nor a call."""
+    """Harmonic mean of PPV and sensitivity of one class; 0 without any true or predicted case."""
 
     def metric(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
         truth, called = y_true == positive, y_score.argmax(axis=1) == positive
@@ -170,7 +152,7 @@ def f1(positive: int) -> Metric:
 
 
 def macro_f1(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
-    """Mean over the classes of f1."""
+    """Mean of f1 over all classes."""
     return float(np.mean([f1(label)(y_true, y_score, weight) for label in range(y_score.shape[1])]))
 
 
@@ -220,7 +202,7 @@ def average_precision(positive: int) -> Metric:
 
 
 def calibration_error(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
-    """Expected calibration error of the most probable class, ten bins of equal width (Guo et al. 2017)."""
+    """Expected calibration error of the most probable class, in ten bins of equal width (Guo et al. 2017)."""
     confidence = y_score.max(axis=1)
     correct = y_score.argmax(axis=1) == y_true
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)

@@ -1,8 +1,9 @@
-"""Records to scores.csv: every figure of a report starts from what the predictor says of the exported file."""
+"""Scores of records: computed from an exported model file, written to scores.csv and read from it."""
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,12 @@ from covidcxr.labels import LABELS, Label
 from covidcxr.prediction.predictor import Predictor
 
 BATCH = 16
+"""Images decoded at once; bounds the memory."""
+
+
+def class_indices(records: Sequence[Record], labels: Sequence[Label]) -> NDArray[np.int64]:
+    """Return the index of each record's class in ``labels``: int64, shape (n,)."""
+    return np.array([labels.index(record.label) for record in records], np.int64)
 
 
 @dataclass(frozen=True)
@@ -24,79 +31,89 @@ class Scores:
 
     Attributes:
         records: The n records.
-        labels: Classes in the order of the columns of ``y_score``.
-        y_true: int64, shape (n,), index into ``labels``.
+        labels: Classes in the order of the columns of ``y_score``; the class of every record is among them.
         y_score: float64, shape (n, classes), probabilities.
-        groups: str, shape (n,), patients joined with their near-duplicates.
     """
 
     records: list[Record]
     labels: tuple[Label, ...]
-    y_true: NDArray[np.int64]
     y_score: NDArray[np.float64]
-    groups: NDArray[np.str_]
+
+    @cached_property
+    def y_true(self) -> NDArray[np.int64]:
+        """Class indices: int64, shape (n,)."""
+        return class_indices(self.records, self.labels)
+
+    @cached_property
+    def groups(self) -> NDArray[np.str_]:
+        """Patients joined with their near-duplicates: str, shape (n,)."""
+        return np.array([record.group for record in self.records])
 
     def where(self, chosen: NDArray[np.bool_]) -> "Scores":
         """Return the scores for which ``chosen`` (bool, shape (n,)) is true."""
         records = [record for record, keep in zip(self.records, chosen, strict=True) if keep]
-        return Scores(records, self.labels, self.y_true[chosen], self.y_score[chosen], self.groups[chosen])
+        return Scores(records, self.labels, self.y_score[chosen])
 
     def with_scores(self, y_score: NDArray[np.float64]) -> "Scores":
         """Return the same records with other scores: float64, shape (n, classes)."""
         return replace(self, y_score=y_score)
 
 
+@dataclass(frozen=True)
+class ScoreTable:
+    """Content of scores.csv.
+
+    Attributes:
+        ids: Ids of the n records.
+        labels: Classes in the order of the columns of ``y_score``.
+        y_true: int64, shape (n,), index into ``labels``.
+        y_score: float64, shape (n, classes), probabilities.
+        groups: str, shape (n,), patients joined with their near-duplicates.
+    """
+
+    ids: list[str]
+    labels: tuple[Label, ...]
+    y_true: NDArray[np.int64]
+    y_score: NDArray[np.float64]
+    groups: NDArray[np.str_]
+
+
 def score(predictor: Predictor, records: Sequence[Record]) -> Scores:
-    """Score records with a model file, decoding and preprocessing as every other user of the file does.
+    """Score records with a model file.
 
     Raises:
-        ImageError: A file cannot be decoded any more; the message names it.
+        ImageError: A file can no longer be decoded; the message names it.
     """
     labels = predictor.artifact.labels
     probabilities: list[list[float]] = []
     with tqdm(total=len(records), desc="scoring", unit="image", disable=None) as bar:
-        for batch in _batches(records):
+        for start in range(0, len(records), BATCH):
+            batch = records[start : start + BATCH]
             predictions = predictor.predict_many([read_image(record.path) for record in batch])
             probabilities += [list(prediction.probabilities.values()) for prediction in predictions]
             bar.update(len(batch))
-    return Scores(
-        records=list(records),
-        labels=labels,
-        y_true=np.array([labels.index(record.label) for record in records], np.int64),
-        y_score=np.array(probabilities, np.float64).reshape(-1, len(labels)),
-        groups=np.array([record.group for record in records]),
-    )
-
-
-def _batches(records: Sequence[Record]) -> Iterator[Sequence[Record]]:
-    for start in range(0, len(records), BATCH):
-        yield records[start : start + BATCH]
+    return Scores(list(records), labels, np.array(probabilities, np.float64).reshape(-1, len(labels)))
 
 
 def covid_against_normal(scores: Scores) -> Scores:
-    """Return the scores of COVID-19 and normal records as a question between these two.
+    """Reduce scores of COVID-19 and normal records to these two classes.
 
-    The probability of COVID-19 is p_covid / (p_covid + p_normal): where nothing else can be, what a model of three
-    classes keeps for another pneumonia counts for neither.
+    The probability of COVID-19 becomes p_covid / (p_covid + p_normal). No record shows other pneumonia, so its
+    probability is left out.
 
     Raises:
-        ManifestError: A record of another class.
+        ManifestError: A record is of another class.
     """
     pair = (Label.NORMAL, Label.COVID)
     if not {record.label for record in scores.records} <= set(pair):
         raise ManifestError("Expected COVID-19 and normal records only. Received others.")
     both = scores.y_score[:, [scores.labels.index(label) for label in pair]]
-    return Scores(
-        records=scores.records,
-        labels=pair,
-        y_true=np.array([pair.index(record.label) for record in scores.records], np.int64),
-        y_score=both / np.maximum(both.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny),
-        groups=scores.groups,
-    )
+    total = np.maximum(both.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    return Scores(scores.records, pair, both / total)
 
 
 def write_scores(scores: Scores, path: Path) -> None:
-    """Write scores as CSV: id, source, view, patient_id, group, y_true, then one probability a class."""
+    """Write scores as CSV: id, source, view, patient_id, group, y_true, then one probability per class."""
     columns = ["id", "source", "view", "patient_id", "group", "y_true", *scores.labels]
     write_table(path, columns, (_row(record, row) for record, row in zip(scores.records, scores.y_score, strict=True)))
 
@@ -106,22 +123,16 @@ def _row(record: Record, probabilities: NDArray[np.float64]) -> list[str]:
     return [*about, *(f"{value:.8g}" for value in probabilities)]
 
 
-def read_scores(path: Path, records: Sequence[Record]) -> Scores:
-    """Read scores written by write_scores for just these records.
-
-    Raises:
-        ManifestError: The file holds other records.
-    """
+def read_scores(path: Path) -> ScoreTable:
+    """Read a file written by write_scores, such as the validation scores of a run."""
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         labels = tuple(label for label in LABELS if label in (reader.fieldnames or ()))
         rows = list(reader)
-    if [row["id"] for row in rows] != [record.id for record in records]:
-        raise ManifestError(f"Expected the scores of {len(records)} records in {path}. Received those of others.")
-    return Scores(
-        records=list(records),
+    return ScoreTable(
+        ids=[row["id"] for row in rows],
         labels=labels,
-        y_true=np.array([labels.index(record.label) for record in records], np.int64),
+        y_true=np.array([labels.index(Label(row["y_true"])) for row in rows], np.int64),
         y_score=np.array([[float(row[label]) for label in labels] for row in rows], np.float64),
-        groups=np.array([record.group for record in records]),
+        groups=np.array([row["group"] for row in rows]),
     )

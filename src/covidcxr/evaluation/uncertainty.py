@@ -1,4 +1,4 @@
-"""What prediction sets are worth, and what a model gains that answers only where it is sure."""
+"""Figures of prediction sets, and of a model that answers only when it is sure."""
 
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -26,20 +26,20 @@ def measure_sets(
     """Measure the prediction sets of images.
 
     Args:
-        conformal: Of the model.
-        labels: Its classes.
+        conformal: Prediction sets of the model.
+        labels: Classes of the model.
         y_true: int64, shape (n,), class indices.
         y_score: float64, shape (n, classes), probabilities.
         groups: str, shape (n,), see covidcxr.data.manifest.Record.
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Returns:
-        Share of the images of each class whose set holds that class (``coverage_LABEL``, nan without such images),
-        number of classes in a set (``mean_set_size``), and shares of the sets with one class, all and none.
+        Share of the images of each class whose set contains that class (``coverage_LABEL``, nan without such images),
+        mean number of classes in a set (``mean_set_size``), and shares of the sets with one class, all and none.
     """
     classes = len(labels)
     measured: dict[str, Metric] = {f"coverage_{label}": _coverage(conformal, i) for i, label in enumerate(labels)}
-    # as a share of all classes, for the bootstrap takes a figure of 0 or 1 for a share
+    # as a share of all classes, because estimate treats a figure of 0 or 1 as a share
     measured["mean_set_size"] = lambda _, scores, weight: _mean(_sizes(conformal, scores) / classes, weight)
     measured |= {
         "sets_of_one_class": _share_of_size(conformal, 1),
@@ -54,7 +54,7 @@ def measure_sets(
 def selective_accuracy(
     y_true: IntArray, y_score: FloatArray, groups: NDArray[np.str_], *, seed: int
 ) -> Mapping[float, Estimate]:
-    """Return the accuracy on the surest images, for each share of them in ANSWERED; see measure_sets."""
+    """Return the accuracy on the surest images for each share in ANSWERED; see measure_sets for the arguments."""
     names = {str(share): share for share in ANSWERED}
     measured = {name: accuracy_of_surest(share) for name, share in names.items()}
     estimates = estimate(measured, y_true, y_score, groups, seed=seed)
@@ -62,7 +62,7 @@ def selective_accuracy(
 
 
 def accuracy_of_surest(share: float) -> Metric:
-    """Share of right answers where only that share of the images, 0..1, with the largest probabilities is answered."""
+    """Share of right answers among this share of the images, 0..1, those with the largest probabilities."""
 
     def metric(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
         order = surest_first(y_score)

@@ -1,15 +1,14 @@
-"""Folders that say what their content was made from: a later call goes on with that and never with anything else."""
+"""Run folders: they record what their content was made from, so that a later call continues with that or refuses."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from covidcxr._files import whole
 from covidcxr.errors import RecipeError
 
 RECIPE, RUN = "recipe.toml", "run.json"
-PARTIAL = "partial-"
-"""What the name of a file begins with that is not written whole."""
 
 
 def holds_run(
@@ -18,12 +17,12 @@ def holds_run(
     *,
     recipe: str | None = None,
 ) -> bool:
-    """Tell whether a folder holds a run already, and check that it is the same.
+    """Tell whether a folder already holds a run, and check that it is the same one.
 
     Args:
-        out: The folder; it need not be there.
+        out: The folder; it may not exist yet.
         depends: What the run depends on, as JSON gives it back; run.json may hold more.
-        recipe: Its recipe as TOML; None for runs without.
+        recipe: Recipe of the run as TOML; None for runs without one.
 
     Raises:
         RecipeError: The folder holds another run, or one that cannot be read.
@@ -40,37 +39,34 @@ def holds_run(
     return True
 
 
-def write_run(out: Path, about: Mapping[str, Any], files: Mapping[str, str], *, beside: Collection[str] = ()) -> None:
-    """Write what a new run depends on into its folder.
+def write_run(out: Path, about: Mapping[str, Any], files: Mapping[str, str]) -> None:
+    """Write what a new run depends on into its folder, run.json last.
 
-    A stop in between leaves some of the files, each whole, but not run.json; the same call then goes on.
+    After an interruption the folder holds some of the files, each whole, and the same call completes it.
 
     Args:
-        out: Made where it is not there.
-        about: What run.json holds.
+        out: The folder, which is made if missing.
+        about: Content of run.json.
         files: Text of further files by name.
-        beside: Names of what else the folder may hold.
 
     Raises:
         RecipeError: The folder holds other files, or cannot be written.
     """
     content = {**files, RUN: json.dumps(about, indent=2) + "\n"}
-    known = {*beside, *(PARTIAL + name for name in content)}
     try:
         out.mkdir(parents=True, exist_ok=True)
-        held = [entry for entry in out.iterdir() if entry.name not in known]
+        held = [entry for entry in out.iterdir() if not entry.name.startswith(".")]
         if not all(entry.name in content and _holds(entry, content[entry.name]) for entry in held):
             raise RecipeError(f"Expected a new or empty run folder. Received {out} with other files in it.")
-        for name, text in content.items():  # run.json last: it says that the others are there
-            partial = out / f"{PARTIAL}{name}"
-            partial.write_text(text, "utf-8")
-            partial.replace(out / name)
+        for name, text in content.items():
+            with whole(out / name) as partial:
+                partial.write_text(text, "utf-8")
     except OSError as error:
         raise RecipeError(f"Expected a folder that can be written. Received {out}: {error.strerror}.") from error
 
 
 def _holds(path: Path, text: str) -> bool:
-    """Tell whether a file is there and holds just this text."""
+    """Tell whether a file exists and holds exactly this text."""
     try:
         return path.read_text("utf-8") == text
     except (OSError, UnicodeDecodeError):
@@ -78,7 +74,7 @@ def _holds(path: Path, text: str) -> bool:
 
 
 def read_run(run: Path) -> dict[str, Any]:
-    """Return what run.json of a run folder holds: recipe, data hash, seed, labels, versions.
+    """Return the content of run.json in a run folder: recipe, data hash, seed, labels, versions.
 
     Raises:
         RecipeError: Not a run folder, or its run.json cannot be read.
@@ -87,7 +83,7 @@ def read_run(run: Path) -> dict[str, Any]:
         raise RecipeError(f"Expected a run folder of 'covidcxr train'. Received {run} without {RUN}.")
     try:
         content: dict[str, Any] = json.loads((run / RUN).read_text("utf-8"))
-        content["data_hash"]  # which every run has
+        content["data_hash"]  # every run has one
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise RecipeError(f"Expected the {RUN} of a run. Received {run / RUN}: {error!r}") from error
     return content

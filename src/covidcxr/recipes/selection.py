@@ -1,4 +1,4 @@
-"""Which records of a manifest a recipe learns from, is steered by, and is tested on."""
+"""Training, validation and test records of a recipe."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from covidcxr.recipes.recipe import Data, Recipe, Selection, parse_recipe
 
 @dataclass(frozen=True)
 class Parts:
-    """The records of a recipe by their use; no patient and no near-duplicate stands in two parts."""
+    """The records of a recipe by their use. No patient and no near-duplicate is in two parts."""
 
     train: list[Record]
     validation: list[Record]
@@ -24,12 +24,12 @@ class Parts:
 
     @property
     def training_hash(self) -> str:
-        """Hash of all that a run looks at: see covidcxr.data.manifest.data_hash."""
+        """Hash of the training and validation records: see covidcxr.data.manifest.data_hash."""
         return data_hash(self.train + self.validation)
 
 
 def split_parts(records: Sequence[Record], recipe: Recipe) -> Parts:
-    """Divide the records that a recipe selects by the split of the manifest; external records are in no part.
+    """Divide the records that a recipe selects by the splits of the manifest. External records are in no part.
 
     Raises:
         ManifestError: A class of the recipe has no record.
@@ -47,30 +47,31 @@ def split_parts(records: Sequence[Record], recipe: Recipe) -> Parts:
 
 
 def trained_parts(records: Sequence[Record], predictor: Predictor) -> Parts:
-    """Divide a manifest as the training of a model divided it.
+    """Find the records that a model was trained, validated and tested on.
 
     Args:
-        records: Manifest that the model was trained on.
-        predictor: The model; its file holds its recipe and the hash of its training data.
+        records: The manifest it was trained on.
+        predictor: The model; its file holds the recipe and the hash of the training data.
 
     Raises:
         RecipeError: The model file holds no valid recipe.
-        ManifestError: The model was trained on another manifest, so that it may know the test images of this one.
+        ManifestError: The model was trained on another manifest, so it may have seen the test images of this one.
     """
     parts = split_parts(records, parse_recipe(predictor.artifact.recipe, predictor.model))
     expected = predictor.artifact.data_hash
     if parts.training_hash != expected:
         raise ManifestError(
             f"Expected the manifest on which {predictor.model} was trained (data hash {expected}). "
-            f"Received one that gives {parts.training_hash}: its test images may have been seen in training."
+            f"Received one with the hash {parts.training_hash}: the model may have seen its test images."
         )
     return parts
 
 
 def select(records: Sequence[Record], data: Data, *, seed: int) -> list[Record]:
-    """Choose the records that take part in a recipe.
+    """Choose the records of a recipe.
 
-    With ``limit_per_class`` a seeded random choice of each class, as many as the smallest class has, at most the limit.
+    With ``limit_per_class``, every class is reduced by a seeded random choice to the size of the smallest class, and
+    to the limit at most.
 
     Returns:
         Records in the order of the manifest.

@@ -12,7 +12,6 @@ from tqdm import tqdm
 from covidcxr.data.manifest import Record
 from covidcxr.images.decode import read_image
 from covidcxr.images.preprocessing import Preprocessing
-from covidcxr.labels import Label
 from covidcxr.recipes.recipe import Augmentation
 from covidcxr.training.augmentation import augmented
 from covidcxr.training.image_cache import ImageCache
@@ -39,11 +38,6 @@ def load_images(
     for index, record in enumerate(tqdm(records, desc="decoding", unit="image", disable=None)):
         images[index, ..., 0] = cached.image(record) if cached else preprocessing(read_image(record.path))
     return images
-
-
-def class_indices(records: Sequence[Record], labels: Sequence[Label]) -> NDArray[np.int64]:
-    """Return y_true: int64, shape (n,), the index of each record's label in ``labels``."""
-    return np.array([labels.index(record.label) for record in records], np.int64)
 
 
 def balanced_weights(y_true: NDArray[np.int64], classes: int) -> NDArray[np.float32]:

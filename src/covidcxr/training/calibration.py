@@ -1,6 +1,5 @@
 """Calibration on validation data: temperature, operating points, prediction sets and probability intervals."""
 
-import csv
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from scipy.optimize import minimize_scalar
 from venn_abers import VennAbers  # type: ignore[import-untyped]
 
 from covidcxr.evaluation.metrics import FloatArray, IntArray, estimate, sensitivity, specificity
-from covidcxr.labels import LABELS, Label, PointName
+from covidcxr.evaluation.scoring import read_scores
+from covidcxr.labels import Label, PointName
 from covidcxr.prediction.artifact import OperatingPoint
 from covidcxr.prediction.conformal import Conformal
 
@@ -57,14 +57,10 @@ def calibrate(path: Path) -> Calibration:
     Without the class COVID-19 there are neither operating points nor prediction sets. Operating points also need
     validation images with and without COVID-19; prediction sets need FEWEST validation groups of each class.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    labels = tuple(label for label in LABELS if label in rows[0])
-    y_true = np.array([labels.index(Label(row["y_true"])) for row in rows], np.int64)
-    y_score = np.array([[float(row[label]) for label in labels] for row in rows], np.float64)
-    groups = np.array([row["group"] for row in rows])
-    temperature = fit_temperature(y_true, y_score)
-    y_score = tempered(y_score, temperature)
+    table = read_scores(path)
+    labels, y_true, groups = table.labels, table.y_true, table.groups
+    temperature = fit_temperature(y_true, table.y_score)
+    y_score = tempered(table.y_score, temperature)
     return Calibration(
         temperature, _covid_points(labels, y_true, y_score, groups), _conformal(labels, y_true, y_score, groups)
     )

@@ -14,11 +14,11 @@ from covidcxr import __version__
 from covidcxr._files import whole
 from covidcxr.data.manifest import Record
 from covidcxr.errors import RecipeError
-from covidcxr.evaluation.scoring import Scores, write_scores
+from covidcxr.evaluation.scoring import Scores, class_indices, write_scores
 from covidcxr.recipes.recipe import Phase, Recipe, parse_recipe
 from covidcxr.recipes.run_folder import RECIPE, RUN, holds_run, write_run
 from covidcxr.recipes.selection import Parts, split_parts
-from covidcxr.training.batches import Batches, balanced_weights, class_indices, load_images, pipeline
+from covidcxr.training.batches import Batches, balanced_weights, load_images, pipeline
 from covidcxr.training.callbacks import EpochSeed, FiniteLoss, History, Progress, check_finite
 from covidcxr.training.networks import build, lung_cells
 from covidcxr.training.precision import compute_exactly, precision
@@ -156,13 +156,7 @@ def _validation_scores(model: keras.Model, recipe: Recipe, records: list[Record]
     y_score = np.asarray(model.predict(pipeline(batches), verbose=0), np.float64)
     if y_score.shape[1] == 1:  # a sigmoid gives only the second class
         y_score = np.hstack([1 - y_score, y_score])
-    return Scores(
-        records=records,
-        labels=recipe.labels,
-        y_true=class_indices(records, recipe.labels),
-        y_score=y_score,
-        groups=np.array([record.group for record in records]),
-    )
+    return Scores(records, recipe.labels, y_score)
 
 
 def set_trainable(model: keras.Model, first: str) -> None:

@@ -1,5 +1,6 @@
 """A one-page PDF about one image. Needs fpdf2; imported only on demand."""
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from io import BytesIO
@@ -9,6 +10,7 @@ from fpdf import FPDF, XPos, YPos
 from PIL import Image
 
 from covidcxr import DISCLAIMER, __version__
+from covidcxr._estimates import predictive_values
 from covidcxr.images.grey import Grey
 from covidcxr.prediction.heatmap import overlay
 from covidcxr.web.pages.wording import CLASS_NAMES, INTERVAL, VERDICTS, percent
@@ -213,11 +215,9 @@ def _jpeg(image: Image.Image) -> BytesIO:
 
 def _predictive_value(point: "OperatingPoint", prevalence: float, *, positive: bool) -> str:
     """Return PPV above the threshold and NPV below it, by Bayes' rule."""
-    if positive:
-        name, right, wrong = "PPV", prevalence * point.sensitivity, (1 - prevalence) * (1 - point.specificity)
-    else:
-        name, right, wrong = "NPV", (1 - prevalence) * point.specificity, prevalence * (1 - point.sensitivity)
-    return f"{name} {percent(right / (right + wrong), 1)}" if right + wrong else f"{name} none"
+    ppv, npv = predictive_values(prevalence, point.sensitivity, point.specificity)
+    name, value = ("PPV", ppv) if positive else ("NPV", npv)
+    return f"{name} none" if math.isnan(value) else f"{name} {percent(value, 1)}"
 
 
 def _label(prediction: "Prediction") -> "Label":
