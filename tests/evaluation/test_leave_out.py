@@ -56,7 +56,7 @@ def test_external_records_take_no_part(mixed):
 def test_a_patient_under_two_groups_is_refused(mixed):
     known = next(r for r in mixed if r.origin == "radiography-covid")
     changed = [replace(r, patient_id=known.patient_id) if r.origin == "nih" else r for r in mixed]
-    with pytest.raises(ManifestError, match="share no patient_id"):
+    with pytest.raises(ManifestError, match="without a common patient_id"):
         fold(changed, PAIR)
 
 
