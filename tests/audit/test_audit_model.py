@@ -5,7 +5,7 @@ import onnx
 import pytest
 from click.testing import CliRunner
 
-from covidcxr.audit.describe import Description, Input, Output, read_description
+from covidcxr.audit.describe import Description, InputFormat, OutputKind, read_description
 from covidcxr.audit.model import load_subject, shuffled_keras, write_audit
 from covidcxr.audit.report import TESTS, audit_model
 from covidcxr.cli import cli
@@ -99,7 +99,7 @@ def test_anybodys_keras_file_with_a_description(ending, tmp_path):
     path = tmp_path / f"theirs.{ending}"
     model.save(path)
     (tmp_path / "theirs.toml").write_text(DESCRIPTION.split("[outputs]")[0].replace("224", "32"))
-    batch = np.stack([Input(size=32)(grey) for grey in GREYS])
+    batch = np.stack([InputFormat(size=32)(grey) for grey in GREYS])
     outputs = load_subject(path, tmp_path / "theirs.toml").outputs(GREYS)
     np.testing.assert_allclose(outputs.scores, model(batch).numpy(), atol=1e-6)
     with pytest.raises(ArtifactError, match=rf"--describe .* Received .*theirs\.{ending}"):
@@ -126,7 +126,7 @@ def test_shuffling_a_network_starts_at_its_output_and_spares_its_biases():
 
 
 def test_input_in_the_order_that_is_stated():
-    made = Input(size=8, channels=3, scale=1 / 255, mean=(0.5, 0.4, 0.3), std=(0.5,), layout="NCHW")
+    made = InputFormat(size=8, channels=3, scale=1 / 255, mean=(0.5, 0.4, 0.3), std=(0.5,), layout="NCHW")
     white = made(np.full((16, 16), 255, np.uint8))
     assert white.shape == (3, 8, 8)
     np.testing.assert_allclose(white[:, 0, 0], [1.0, 1.2, 1.4], rtol=1e-6)
@@ -135,16 +135,16 @@ def test_input_in_the_order_that_is_stated():
 @pytest.mark.parametrize(("positive", "expected"), [("covid", [0.25, 0.75]), ("normal", [0.75, 0.25])])
 def test_a_single_column_is_the_positive_class(positive, expected):
     labels = (Label.NORMAL, Label.COVID)
-    described = Description(labels=labels, preprocessing=Input(size=8), positive=Label(positive))
+    described = Description(labels=labels, preprocessing=InputFormat(size=8), positive=Label(positive))
     np.testing.assert_allclose(described.probabilities(np.array([[0.75]])), [expected])
 
 
 def test_logits_become_probabilities_and_undeclared_ones_are_an_error():
     labels, values = (Label.NORMAL, Label.COVID), np.array([[0.0, np.log(3)]])
-    described = Description(labels=labels, preprocessing=Input(size=8), output=Output.LOGITS)
+    described = Description(labels=labels, preprocessing=InputFormat(size=8), output=OutputKind.LOGITS)
     np.testing.assert_allclose(described.probabilities(values), [[0.25, 0.75]])
     with pytest.raises(ValueError, match="probabilities"):
-        Description(labels=labels, preprocessing=Input(size=8)).probabilities(values)
+        Description(labels=labels, preprocessing=InputFormat(size=8)).probabilities(values)
 
 
 def test_the_verdict_is_written_into_a_copy(model_file, predictor, tmp_path):
@@ -161,7 +161,7 @@ def test_a_headline_is_refused_where_the_collection_decides(shortcut, decided, m
     monkeypatch.setattr("covidcxr.audit.report.TESTS", TESTS[:1])
     report = audit_model(shortcut, decided)
     assert report.about["headline"] is None
-    assert "collection alone" in report.about["refused"]
+    assert "Knowing only the collection" in report.about["refused"]
     insisted = audit_model(shortcut, decided, insist=True)
     assert insisted.about["headline"]["accuracy"]["value"] == 1
     assert insisted.about["refused"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from covidcxr.audit import changes, data, hidden, maps, regions
-from covidcxr.audit.context import Limits, make_context, stratified
+from covidcxr.audit.context import AuditLimits, make_context, stratified
 from covidcxr.audit.model import Outputs
 from covidcxr.data.manifest import Split
 from covidcxr.errors import ManifestError
@@ -134,9 +134,9 @@ def test_a_score_that_knows_view_or_age_is_noticed(fair):
     [(0.5, 0.6, Verdict.PASS), (0.5, 0.9, Verdict.WARN), (0.7, 0.75, Verdict.WARN), (0.8, 0.9, Verdict.FAIL)],
 )
 def test_the_rule(value, high, expected):
-    assert Limits(passes=0.65, fails=0.8).verdict(Estimate(value, value, high)) is expected
+    assert AuditLimits(passes=0.65, fails=0.8).verdict(Estimate(value, value, high)) is expected
     turned = Estimate(1 - value, 1 - high, 1 - value)
-    assert Limits(passes=0.35, fails=0.2).verdict(turned) is expected
+    assert AuditLimits(passes=0.35, fails=0.2).verdict(turned) is expected
 
 
 def test_a_sample_is_stratified_and_the_same_in_any_order(pictures):

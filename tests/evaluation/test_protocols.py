@@ -86,7 +86,7 @@ def test_p5_through_the_command_line(records, three, tmp_path):
     assert "https://" not in page
     assert [row["answered"] for row in report["selective"]] == [1.0, 0.9, 0.8, 0.7, 0.6, 0.5]
     assert report["selective"][0]["accuracy"] == report["metrics"]["accuracy"]
-    assert "Accuracy where only the surest" in page
+    assert "Accuracy when only the surest" in page
     assert "prediction_sets" not in report, "of too few patients to calibrate"
     assert "Prediction sets" not in page
     for plot in ("confusion", "roc", "precision_recall", "calibration", "selective"):
@@ -103,7 +103,7 @@ def test_p5_reports_the_sets_of_a_model_that_has_them(records, three):
     assert report["prediction_sets"]["metrics"]["coverage_pneumonia"]["value"] == 1
     page = render(report, {})
     assert "coverage covid" in page
-    assert "90 % of the images" in page
+    assert "the target is 90 %" in page
 
 
 def test_p4_looks_at_the_external_set_and_notes_it(records, three, tmp_path):

@@ -1,4 +1,4 @@
-"""Tests of changes that leave the disease as it is: text and markers, the mirror, another exposure."""
+"""Tests of changes that do not affect the disease: text and markers, mirroring, exposure."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -7,28 +7,32 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from covidcxr.audit.context import Context, Limits, Result, finding, mean_of, stratified
+from covidcxr.audit.context import AuditLimits, AuditResult, AuditTest, Context, mean_of, stratified
 from covidcxr.audit.pictures import bars
 from covidcxr.images.grey import Grey
 
-MOVED = Limits(passes=0.05, fails=0.15)
-"""Of a probability."""
-KEPT = Limits(passes=0.9, fails=0.8)
-"""Of all images."""
+MARKERS = AuditTest(
+    "markers",
+    "Text and markers",
+    "mean change of the probability of COVID-19 by the mark with the largest effect",
+    AuditLimits(passes=0.05, fails=0.15),
+)
+KEPT = AuditLimits(passes=0.9, fails=0.8)
+"""Limits of the share of answers that stay the same."""
 LIMIT = 120
-"""Images on which every marker is tried."""
+"""Most images on which every mark is tried."""
 TEXTS = ("COVID", "PORTABLE AP", "R")
 PLACES: Mapping[str, tuple[float, float]] = {
     "top left": (0.03, 0.03), "top right": (0.97, 0.03), "bottom left": (0.03, 0.97), "bottom right": (0.97, 0.97),
 }  # fmt: skip
-"""Left or right, top or bottom edge of the text, as shares of the picture's width and height."""
+"""Position of the text's edge as shares of the image's width and height."""
 BLANK = "black patch"
 HEIGHT = 0.07
-"""Of the letters, as a share of the picture's height; of a black patch three times that."""
+"""Height of the letters as a share of the image's height; a black patch has three times that."""
 
 
-def markers(context: Context) -> Result:
-    """How far a text, a marker or a patch at the edge moves the probability of COVID-19."""
+def markers(context: Context) -> AuditResult:
+    """Measure how far a text, a marker or a patch at the edge moves the probability of COVID-19."""
     sample, covid = context.sample, context.subject.covid
     chosen = {record.id for record in stratified(sample.records, LIMIT)}
     places = [place for place, record in enumerate(sample.records) if record.id in chosen]
@@ -46,33 +50,30 @@ def markers(context: Context) -> Result:
     text, place = worst.split(", ")
     says = (
         f"{'A black patch' if text == BLANK else f'The text {text}'} at the {place} moves the probability of COVID-19 "
-        f"by {found[worst].value:.2f} on average and changes the answer of {flipped[worst]:.0%} of the images."
+        f"by {found[worst].value:.2f} on average and changes the answer of {100 * flipped[worst]:.0f} % of the images."
     )
-    return Result(
-        test="markers",
-        title="Text and markers",
-        figure="mean change of the probability of COVID-19 by the mark that changes it most",
-        rule=MOVED.text,
-        finding=finding("markers", MOVED, found[worst], says),
+    return MARKERS.judged(
+        found[worst],
+        says,
         n=len(greys),
-        picture=bars(found, MOVED, examples={"before": greys[0], f"after: {worst}": examples[worst]}),
+        picture=bars(found, MARKERS.limits, examples={"before": greys[0], f"after: {worst}": examples[worst]}),
         details={name: found[name].to_dict() | {"answers_changed": flipped[name]} for name in found},
     )
 
 
-def flip(context: Context) -> Result:
-    """Which share of the answers stays when the picture is mirrored."""
+def flip(context: Context) -> AuditResult:
+    """Measure the share of answers that stay the same when the image is mirrored."""
     return _kept(
         context,
         {"mirrored": lambda grey: np.ascontiguousarray(grey[:, ::-1])},
-        test="flip",
+        name="flip",
         title="Mirrored",
-        what="a mirrored picture",
+        when="the image is mirrored",
     )
 
 
-def exposure(context: Context) -> Result:
-    """Which share of the answers stays when the picture is lighter, darker, harder or softer."""
+def exposure(context: Context) -> AuditResult:
+    """Measure the share of answers that stay the same at another brightness or contrast."""
     return _kept(
         context,
         {
@@ -81,14 +82,14 @@ def exposure(context: Context) -> Result:
             "contrast x 1.2": lambda grey: _mapped(grey, lambda unit: 0.5 + 1.2 * (unit - 0.5)),
             "contrast x 0.8": lambda grey: _mapped(grey, lambda unit: 0.5 + 0.8 * (unit - 0.5)),
         },
-        test="exposure",
+        name="exposure",
         title="Exposure and contrast",
-        what="another exposure",
+        when="the exposure changes",
     )
 
 
 def with_mark(grey: Grey, text: str, place: str) -> Grey:
-    """Return a picture with a text, or a black patch, at one of PLACES."""
+    """Return an image with a text, or a black patch, at one of PLACES."""
     image = Image.fromarray(grey)
     x, y = PLACES[place]
     height = max(6, round(HEIGHT * image.height))
@@ -106,24 +107,21 @@ def with_mark(grey: Grey, text: str, place: str) -> Grey:
 
 
 def _kept(
-    context: Context, changes: Mapping[str, Callable[[Grey], Grey]], *, test: str, title: str, what: str
-) -> Result:
-    """Measure the share of answers kept under the change that keeps fewest."""
+    context: Context, changes: Mapping[str, Callable[[Grey], Grey]], *, name: str, title: str, when: str
+) -> AuditResult:
+    """Measure the share of answers that stay the same under the change that affects most."""
     sample, before = context.sample, context.outputs.scores.argmax(axis=1)
     found, examples, details = {}, {"before": sample.greys[0]}, {}
-    for name, change in changes.items():
+    for how, change in changes.items():
         greys = [change(grey) for grey in sample.greys]
-        found[name] = mean_of(context.subject.scores(greys).argmax(axis=1) == before, sample.groups)
-        examples[name] = greys[0]
-        details[name] = found[name].to_dict()
+        found[how] = mean_of(context.subject.scores(greys).argmax(axis=1) == before, sample.groups)
+        examples[how] = greys[0]
+        details[how] = found[how].to_dict()
     worst = min(found, key=lambda name: found[name].value)
-    says = f"With {what}, which leaves the disease as it is, {found[worst].value:.0%} of the answers stay the same."
-    return Result(
-        test=test,
-        title=title,
-        figure=f"share of answers kept, {worst}",
-        rule=KEPT.text,
-        finding=finding(test, KEPT, found[worst], says),
+    test = AuditTest(name, title, f"share of answers that stay the same, {worst}", KEPT)
+    return test.judged(
+        found[worst],
+        f"{100 * found[worst].value:.0f} % of the answers stay the same when {when}.",
         n=len(sample.greys),
         picture=bars(found, KEPT, examples=examples),
         details=details,

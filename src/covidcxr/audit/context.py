@@ -1,4 +1,4 @@
-"""What every test of the audit works on, what it returns, and the rule by which a figure becomes a verdict."""
+"""What every test of the audit works on and returns, and the rule that turns a figure into a verdict."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ from covidcxr.data.manifest import Record, Split
 from covidcxr.errors import ManifestError
 from covidcxr.evaluation import metrics
 from covidcxr.evaluation.metrics import Estimate, FloatArray, IntArray, Metric, estimate
+from covidcxr.evaluation.scoring import class_indices
 from covidcxr.images.decode import read_image
 from covidcxr.images.grey import Grey
 from covidcxr.prediction.lungs import LungSegmenter
@@ -24,26 +25,26 @@ from covidcxr.recipes.recipe import parse_recipe
 from covidcxr.recipes.selection import split_parts
 
 LIMIT = 400
-"""Most test images that are looked at."""
+"""Most test images."""
 LIMIT_MAPS = 80
-"""Most of them for tests that run the network dozens of times an image."""
+"""Most test images of tests that run the network dozens of times per image."""
 LIMIT_TRAIN = 1200
 """Most training images of the thumbnail."""
 LONGEST_SIDE = 640
-"""Pixels. Larger pictures are shrunk once, since each is changed in many ways; networks see a third of that."""
+"""Pixels. Larger images are shrunk once, because each is changed in many ways; networks see a third of that."""
 RESAMPLES = 1000
 SEED = 0
 NO_MAP = "the model gives no map"
-"""Why tests of the map do not apply to some models."""
+"""Reason why tests of the map do not apply to some models."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
-    """A rule of three verdicts.
+class AuditLimits:
+    """The rule of a test.
 
     Attributes:
-        passes: Figure that still passes.
-        fails: Figure from which the test fails, on the worse side of ``passes``.
+        passes: Last figure that passes.
+        fails: First figure that fails, on the worse side of ``passes``.
     """
 
     passes: float
@@ -54,8 +55,8 @@ class Limits:
         """The rule in words."""
         word = "most" if self.fails > self.passes else "least"
         return (
-            f"Passes with at {word} {self.passes:g}, fails from {self.fails:g} on; a warning between the two, and "
-            f"where the interval of a passing figure reaches {self.fails:g}: too few images to be sure."
+            f"Passes with at {word} {self.passes:g}, fails from {self.fails:g} on, warns in between. Also warns if the "
+            f"interval of a passing figure reaches {self.fails:g}: there are too few images to be sure."
         )
 
     def verdict(self, found: Estimate) -> Verdict:
@@ -69,16 +70,16 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class AuditResult:
     """The outcome of a test.
 
     Attributes:
         test: Name.
         title: Name for people.
-        figure: What the figure is.
-        rule: How it became a verdict.
-        finding: None where the model or the data do not allow the test.
-        reason: Why not, else empty.
+        figure: Definition of the figure.
+        rule: Rule of the verdict in words.
+        finding: Figure and verdict; None if the model or the data do not allow the test.
+        reason: Reason why they do not, else empty.
         n: Number of images.
         picture: PNG file.
         details: Further figures, JSON-ready.
@@ -86,8 +87,8 @@ class Result:
 
     test: str
     title: str
-    figure: str = ""
-    rule: str = ""
+    figure: str
+    rule: str
     finding: Finding | None = None
     reason: str = ""
     n: int = 0
@@ -96,14 +97,61 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Some images, decoded.
+class AuditTest:
+    """The description of a test.
 
     Attributes:
-        records: n of them.
-        greys: Their pictures.
+        name: Name, such as ``lungs_erased``.
+        title: Name for people.
+        figure: Definition of the figure.
+        limits: Rule of the verdict.
+    """
+
+    name: str
+    title: str
+    figure: str
+    limits: AuditLimits
+
+    def skipped(self, reason: str) -> AuditResult:
+        """Return the result of a test that the model or the data do not allow, with the reason."""
+        return AuditResult(test=self.name, title=self.title, figure=self.figure, rule=self.limits.text, reason=reason)
+
+    def judged(
+        self, found: Estimate, says: str, *, n: int, picture: bytes, details: dict[str, Any] | None = None
+    ) -> AuditResult:
+        """Return the result of a test.
+
+        Args:
+            found: The figure.
+            says: The outcome in a sentence that a student understands.
+            n: Number of images.
+            picture: PNG file.
+            details: Further figures, JSON-ready.
+        """
+        verdict = self.limits.verdict(found)
+        return AuditResult(
+            test=self.name,
+            title=self.title,
+            figure=self.figure,
+            rule=self.limits.text,
+            finding=Finding(
+                test=self.name, verdict=verdict, value=found.value, low=found.low, high=found.high, says=says
+            ),
+            n=n,
+            picture=picture,
+            details=details or {},
+        )
+
+
+@dataclass(frozen=True)
+class AuditSample:
+    """Some decoded images.
+
+    Attributes:
+        records: The n records.
+        greys: Their images, at most LONGEST_SIDE pixels on a side.
         y_true: int64, shape (n,), index into the labels of the model.
-        groups: str, shape (n,).
+        groups: str, shape (n,), patients joined with their near-duplicates.
     """
 
     records: list[Record]
@@ -114,13 +162,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class Context:
-    """A model and the images it is audited on.
+    """A model and the images of its audit.
 
     Attributes:
         subject: The model.
-        train: Records that it was trained on; for a model of unknown making all of its classes in the training split.
-        test: Records that its figures are measured on, likewise.
-        wide: All records of its classes in the test split, also of collections that its recipe leaves out.
+        train: Records it was trained on; without a recipe, all of its classes in the training split.
+        test: Records its figures are measured on; without a recipe, all of its classes in the test split.
+        wide: All records of its classes in the test split, including collections that its recipe leaves out.
         lungs: Finds the lungs.
     """
 
@@ -131,44 +179,47 @@ class Context:
     lungs: LungSegmenter
 
     @cached_property
-    def sample(self) -> Sample:
-        """At most LIMIT test images, stratified by source and label."""
+    def sample(self) -> AuditSample:
+        """At most LIMIT images of ``test``, stratified by source and label."""
         return _decoded(stratified(self.test, LIMIT), self.subject)
 
     @cached_property
-    def wide_sample(self) -> Sample:
-        """At most LIMIT images of ``wide``."""
+    def wide_sample(self) -> AuditSample:
+        """At most LIMIT images of ``wide``, stratified by source and label."""
         records = stratified(self.wide, LIMIT)
         return self.sample if records == self.sample.records else _decoded(records, self.subject)
 
     @cached_property
     def outputs(self) -> Outputs:
-        """What the model says of ``sample``."""
+        """Outputs of the model for ``sample``."""
         return self.subject.outputs(self.sample.greys)
 
     @cached_property
     def wide_outputs(self) -> Outputs:
-        """What the model says of ``wide_sample``."""
+        """Outputs of the model for ``wide_sample``."""
         same = self.wide_sample is self.sample
         return self.outputs if same else self.subject.outputs(self.wide_sample.greys)
 
     @cached_property
     def masks(self) -> list[NDArray[np.bool_]]:
-        """Where the lungs of ``sample`` are."""
+        """Lung masks of ``sample``, each of the shape of its image."""
         return self.lungs.masks(self.sample.greys)
 
     @cached_property
     def few(self) -> NDArray[np.int64]:
-        """At most LIMIT_MAPS places in ``sample``, stratified likewise."""
+        """At most LIMIT_MAPS indices into ``sample``, stratified by source and label."""
         chosen = {record.id for record in stratified(self.sample.records, LIMIT_MAPS)}
         return np.array([place for place, record in enumerate(self.sample.records) if record.id in chosen])
 
 
+Test = Callable[[Context], AuditResult]
+
+
 def make_context(subject: Subject, records: Sequence[Record]) -> Context:
-    """Choose the images; those of the external split are in no part.
+    """Choose the images of an audit; external records are not used.
 
     Raises:
-        ManifestError: No test image of the model's classes, or of one of COVID-19 and the rest.
+        ManifestError: Training or test records lack images with COVID-19, or images without.
     """
     wide = [r for r in records if r.split is not Split.EXTERNAL and r.label in subject.labels]
     train, test = ([r for r in wide if r.split is split] for split in (Split.TRAIN, Split.TEST))
@@ -186,7 +237,7 @@ def make_context(subject: Subject, records: Sequence[Record]) -> Context:
 
 
 def stratified(records: Sequence[Record], limit: int) -> list[Record]:
-    """Choose at most ``limit`` records, the same share of every source and label, the same for the same records."""
+    """Choose at most ``limit`` records, the same share of every source and label; equal records give equal choices."""
     ordered = sorted(records, key=lambda record: record.id)
     if len(ordered) <= limit:
         return ordered
@@ -198,24 +249,18 @@ def stratified(records: Sequence[Record], limit: int) -> list[Record]:
     return [ordered[place] for place in sorted(place for _, place in shares[:limit])]
 
 
-def classes(records: Sequence[Record], subject: Subject) -> IntArray:
-    """Return each record's index into the labels of the model."""
-    return np.array([subject.labels.index(record.label) for record in records], np.int64)
-
-
 def measured(metric: Metric, y_true: IntArray, y_score: FloatArray, groups: NDArray[np.str_]) -> Estimate:
     """Return one figure with its interval, by bootstrap over groups."""
-    found = estimate({"figure": metric}, y_true, y_score, groups, seed=SEED, resamples=RESAMPLES)
-    return found["figure"]
+    return estimate({"figure": metric}, y_true, y_score, groups, seed=SEED, resamples=RESAMPLES)["figure"]
 
 
 def mean_of(values: NDArray[Any], groups: NDArray[np.str_]) -> Estimate:
-    """Return the mean of a value of each image with its interval."""
+    """Return the mean of one value per image with its interval, by bootstrap over groups."""
     return metrics.mean_of(values, groups, seed=SEED, resamples=RESAMPLES)
 
 
 def column_auroc(column: int, positive: int, sign: int = 1) -> Metric:
-    """Return the metric of how well a column of scores tells class ``positive`` from the rest; -1 turns it around."""
+    """Return the metric AUROC of one column of scores for class ``positive``; sign -1 reverses the scores."""
 
     def metric(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
         truth = y_true == positive
@@ -227,7 +272,7 @@ def column_auroc(column: int, positive: int, sign: int = 1) -> Metric:
 
 
 def balanced_accuracy(y_true: IntArray, called: IntArray, weight: FloatArray) -> float:
-    """Return the mean over the classes present of the share that is called right."""
+    """Return the mean over the classes present of the share of right answers."""
     rights = [
         float(np.average(called[y_true == label] == label, weights=weight[y_true == label]))
         for label in np.unique(y_true)
@@ -236,15 +281,10 @@ def balanced_accuracy(y_true: IntArray, called: IntArray, weight: FloatArray) ->
     return float(np.mean(rights))
 
 
-def finding(test: str, limits: Limits, found: Estimate, says: str) -> Finding:
-    """Return a finding judged by its limits."""
-    verdict = limits.verdict(found)
-    return Finding(test=test, verdict=verdict, value=found.value, low=found.low, high=found.high, says=says)
-
-
-def _decoded(records: list[Record], subject: Subject) -> Sample:
+def _decoded(records: list[Record], subject: Subject) -> AuditSample:
     greys = [_shrunk(read_image(record.path)) for record in records]
-    return Sample(records, greys, classes(records, subject), np.array([record.group for record in records]))
+    groups = np.array([record.group for record in records])
+    return AuditSample(records, greys, class_indices(records, subject.labels), groups)
 
 
 def _shrunk(grey: Grey) -> Grey:
@@ -253,6 +293,3 @@ def _shrunk(grey: Grey) -> Grey:
         return grey
     size = (max(1, round(grey.shape[1] * factor)), max(1, round(grey.shape[0] * factor)))
     return np.asarray(Image.fromarray(grey).resize(size, Image.Resampling.BILINEAR))
-
-
-Test = Callable[[Context], Result]

@@ -1,4 +1,4 @@
-"""What somebody else's model file expects and gives, as its owner states it in a TOML file."""
+"""Descriptions of model files of other makers: what they take and give, stated in a TOML file."""
 
 import tomllib
 from collections.abc import Mapping
@@ -24,33 +24,33 @@ class Layout(StrEnum):
 
 
 class Resize(StrEnum):
-    """How a picture becomes larger or smaller."""
+    """Interpolation of a resized image."""
 
     NEAREST = "nearest"
     BILINEAR = "bilinear"
     BICUBIC = "bicubic"
 
 
-class Output(StrEnum):
-    """What the numbers of a network are."""
+class OutputKind(StrEnum):
+    """Meaning of a network's numbers."""
 
     PROBABILITIES = "probabilities"
     LOGITS = "logits"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Input:
-    """How a grey image becomes the network's input: ``(grey * scale + offset - mean) / std`` in each channel.
+class InputFormat:
+    """Conversion of a grey image to a network's input: ``(grey * scale + offset - mean) / std`` in each channel.
 
     Attributes:
         size: Side of the square input in pixels.
-        channels: 1, or 3 equal ones.
-        scale: What grey values of 0..255 are multiplied by.
-        offset: What is added to them then.
-        mean: Of each channel, subtracted then.
-        std: Of each channel, divided by last; above 0.
+        channels: 1, or 3 equal channels.
+        scale: Factor of the grey values, which are 0..255.
+        offset: Added after that.
+        mean: Mean of each channel, subtracted after that.
+        std: Standard deviation of each channel, divided by at the end; above 0.
         layout: Order of the axes.
-        resize: How the picture is resized; its aspect ratio is not kept.
+        resize: Interpolation; the aspect ratio is not kept.
     """
 
     size: int
@@ -75,16 +75,16 @@ class Input:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Return the input of a table ``[preprocessing]``.
+        """Parse a table ``[preprocessing]``.
 
         Raises:
-            ValueError, KeyError, TypeError: Not such a table.
+            ValueError, KeyError, TypeError: The table is not valid.
         """
         kinds: dict[str, Any] = {"mean": tuple, "std": tuple, "layout": Layout, "resize": Resize}
         return cls(**{name: kinds[name](value) if name in kinds else value for name, value in values.items()})
 
     def __call__(self, grey: Grey) -> NDArray[np.float32]:
-        """Return the network's input for one image: float32, of the layout without N."""
+        """Convert one image: float32, in the layout without N."""
         how = Image.Resampling[self.resize.name]
         square: NDArray[np.float32] = np.asarray(Image.fromarray(grey).resize((self.size, self.size), how), np.float32)
         values: NDArray[np.float32] = np.repeat(square[..., np.newaxis], self.channels, axis=2) * np.float32(self.scale)
@@ -96,20 +96,20 @@ class Input:
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """A model file of unknown making.
+    """The description of a model file.
 
     Attributes:
         labels: Classes in the order of the columns.
-        preprocessing: See Input.
-        output: What the numbers are.
-        positive: Which class a single column is the probability of.
-        outputs: Names of the outputs ``scores``, ``map`` (N, h, w, classes) and ``embedding`` (N, features), where an
-            ONNX file has them; without ``scores`` the first is taken.
+        preprocessing: Format of the input.
+        output: Meaning of the numbers.
+        positive: Class of a single column.
+        outputs: Names of the outputs ``scores``, ``map`` (N, h, w, classes) and ``embedding`` (N, features) of an ONNX
+            file, if it has them; ``scores`` defaults to the first.
     """
 
     labels: tuple[Label, ...]
-    preprocessing: Input
-    output: Output = Output.PROBABILITIES
+    preprocessing: InputFormat
+    output: OutputKind = OutputKind.PROBABILITIES
     positive: Label = Label.COVID
     outputs: Mapping[str, str] = field(default_factory=dict)
 
@@ -123,22 +123,22 @@ class Description:
             raise ValueError(f"Expected outputs named scores, map or embedding. Received {', '.join(sorted(unknown))}.")
 
     def probabilities(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """Return what the network's columns say of each class.
+        """Turn the network's columns into probabilities.
 
         Args:
-            values: float, shape (n, classes), or (n, 1) of the positive one of two classes.
+            values: float, shape (n, classes), or (n, 1) for the positive one of two classes.
 
         Returns:
             float64, shape (n, classes), 0..1.
 
         Raises:
-            ValueError: Another number of columns, or values that are no probabilities.
+            ValueError: Wrong number of columns, or values outside 0..1.
         """
         scores = np.asarray(values, np.float64).reshape(len(values), -1)
         if scores.shape[1] not in ({1, 2} if len(self.labels) == 2 else {len(self.labels)}):
             raise ValueError(f"Expected {len(self.labels)} columns, as many as labels. Received {scores.shape[1]}.")
         single = scores.shape[1] == 1
-        if self.output is Output.LOGITS:
+        if self.output is OutputKind.LOGITS:
             scores = 1 / (1 + np.exp(-scores)) if single else _softmax(scores)
         if scores.min() < 0 or scores.max() > 1 + 1e-6:
             raise ValueError(f"Expected probabilities in 0..1. Received {scores.min():.3g} to {scores.max():.3g}.")
@@ -152,14 +152,14 @@ def read_description(path: Path) -> Description:
     """Read the TOML file of ``covidcxr audit --describe``.
 
     Raises:
-        ArtifactError: No such file, or not such a description; the message names it and says what was expected.
+        ArtifactError: The file is missing or not a valid description; the message names it.
     """
     try:
         values = tomllib.loads(path.read_text("utf-8"))
-        kinds: dict[str, Any] = {"output": Output, "positive": Label}
+        kinds: dict[str, Any] = {"output": OutputKind, "positive": Label}
         given: dict[str, Any] = {name: kinds[name](value) if name in kinds else value for name, value in values.items()}
         given["labels"] = tuple(Label(label) for label in values["labels"])
-        given["preprocessing"] = Input.from_dict(values["preprocessing"])
+        given["preprocessing"] = InputFormat.from_dict(values["preprocessing"])
         return Description(**given)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(

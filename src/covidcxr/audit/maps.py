@@ -1,58 +1,53 @@
-"""Tests of the map itself: does it show what the answer rests on, and does it know the weights?"""
-
-from typing import Any
+"""Tests of the map itself: whether it marks what the answer depends on, and whether it depends on the weights."""
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.stats import rankdata
 
-from covidcxr.audit.context import NO_MAP, Context, Limits, Result, finding, mean_of
+from covidcxr.audit.context import NO_MAP, AuditLimits, AuditResult, AuditTest, Context, mean_of
 from covidcxr.audit.pictures import bars, curves
 from covidcxr.images.grey import Grey
 from covidcxr.prediction.lungs import Box
 
-FAITHFUL = Limits(passes=0.02, fails=0.0)
-"""Of a difference of probabilities."""
-SANE = Limits(passes=0.5, fails=0.8)
-"""Of a rank correlation."""
+FAITHFUL = AuditTest(
+    "deletion_insertion",
+    "Deletion and insertion",
+    "insertion minus deletion score of the map, above that of random maps",
+    AuditLimits(passes=0.02, fails=0.0),
+)
+SANE = AuditTest(
+    "map_sanity",
+    "Map of shuffled weights",
+    "rank correlation of the maps before and after all weights are shuffled",
+    AuditLimits(passes=0.5, fails=0.8),
+)
 STEPS = np.linspace(0, 1, 9)
 SHARES = (0.1, 0.5, 1.0)
-"""Of the weight arrays, from the output down."""
+"""Shares of the weight arrays that are shuffled, from the output down."""
 
 
-def deletion_insertion(context: Context) -> Result:
-    """Whether hiding what the map marks lowers the answer faster than hiding places at random, and showing raises it.
+def deletion_insertion(context: Context) -> AuditResult:
+    """Compare hiding, or keeping, what the map marks with hiding random places (Petsiuk et al. 2018).
 
-    Deletion and insertion of Petsiuk et al. 2018: the area under the probability of the first answer while the cells of
-    the map are hidden, or shown, in the order of their evidence. What is hidden has the mean grey of its picture.
+    The scores are areas under the probability of the predicted class while the cells of the map are hidden, or kept, in
+    the order of their evidence. Hidden cells get the mean grey of the image.
     """
-    about: dict[str, Any] = {
-        "test": "deletion_insertion",
-        "title": "Deletion and insertion",
-        "figure": "insertion minus deletion score of the map, above that of random maps",
-        "rule": FAITHFUL.text,
-    }
     if context.outputs.maps is None:
-        return Result(**about, reason=NO_MAP)
+        return FAITHFUL.skipped(NO_MAP)
     rng = np.random.default_rng(0)
     rows = [_scores_of(context, place, rng) for place in context.few]
     table = np.array(rows)  # images, (map, random), (deletion, insertion), steps
     areas = np.trapezoid(table, STEPS, axis=3)
     gain = areas[..., 1] - areas[..., 0]
     found = mean_of(gain[:, 0] - gain[:, 1], context.sample.groups[context.few])
-    says = (
-        f"Hiding what the map marks, and showing only that, moves the answer by {found.value:+.2f} more than random "
-        f"places do: the map {'shows' if found.low > 0 else 'hardly shows'} what the answer rests on."
-    )
+    says = f"Hiding or keeping what the map marks changes the answer by {found.value:+.2f} more than random places do."
     mean = table.mean(axis=0)
     names = ("map", "random")
-    lines = {
-        f"{what}, {name}": mean[i, j] for i, name in enumerate(names) for j, what in enumerate(("hidden", "shown"))
-    }
-    return Result(
-        **about,
-        finding=finding("deletion_insertion", FAITHFUL, found, says),
+    lines = {f"{what}, {name}": mean[i, j] for i, name in enumerate(names) for j, what in enumerate(("hidden", "kept"))}
+    return FAITHFUL.judged(
+        found,
+        says,
         n=len(table),
         picture=curves(STEPS.tolist(), lines, "share of the map, strongest first", "probability of the first answer"),
         details={
@@ -62,18 +57,12 @@ def deletion_insertion(context: Context) -> Result:
     )
 
 
-def map_sanity(context: Context) -> Result:
-    """Whether the map changes when the weights are shuffled, from the output down (Adebayo et al. 2018)."""
-    about: dict[str, Any] = {
-        "test": "map_sanity",
-        "title": "Map of shuffled weights",
-        "figure": "rank correlation of the maps before and after all weights are shuffled",
-        "rule": SANE.text,
-    }
+def map_sanity(context: Context) -> AuditResult:
+    """Measure how much of the map remains when the weights are shuffled from the output down (Adebayo et al. 2018)."""
     if context.outputs.maps is None:
-        return Result(**about, reason=NO_MAP)
+        return SANE.skipped(NO_MAP)
     if context.subject.randomise is None:
-        return Result(**about, reason="the weights are out of reach")
+        return SANE.skipped("the weights are not accessible")
     greys, groups = [context.sample.greys[place] for place in context.few], context.sample.groups[context.few]
     called = context.outputs.scores[context.few].argmax(axis=1)
     before = _of_class(context.outputs.maps[context.few], called)
@@ -84,22 +73,21 @@ def map_sanity(context: Context) -> Result:
         alike = [abs(_rank_correlation(*pair)) for pair in zip(before, _of_class(after, called), strict=True)]
         found[f"{share:.0%} of the weights"] = mean_of(np.array(alike), groups)
     last = list(found.values())[-1]
-    why = "it depends on what was learnt" if last.value <= SANE.passes else "part of it is there without learning"
     says = (
-        f"When all weights of the network are shuffled its map keeps a rank correlation of {last.value:.2f} with the "
-        f"real one: {why}."
+        f"With all weights of the network shuffled, the map keeps a rank correlation of {last.value:.2f} with the real "
+        f"one."
     )
-    return Result(
-        **about,
-        finding=finding("map_sanity", SANE, last, says),
+    return SANE.judged(
+        last,
+        says,
         n=len(greys),
-        picture=bars(found, SANE),
+        picture=bars(found, SANE.limits),
         details={name: value.to_dict() for name, value in found.items()},
     )
 
 
 def _scores_of(context: Context, place: int, rng: np.random.Generator) -> list[list[NDArray[np.float64]]]:
-    """Return the probability of one image's first answer, for (map, random), (deletion, insertion) and every step."""
+    """Return one image's probability of the predicted class for (map, random), (deletion, insertion) and every step."""
     assert context.outputs.maps is not None
     grey, subject = context.sample.greys[place], context.subject
     called = int(context.outputs.scores[place].argmax())
@@ -116,7 +104,7 @@ def _scores_of(context: Context, place: int, rng: np.random.Generator) -> list[l
 
 
 def _hidden(grey: Grey, order: NDArray[np.float64], share: float, box: Box, shown: bool) -> Grey:
-    """Hide this share of the cells, those of largest ``order`` first, or show only those and nothing around the box."""
+    """Hide this share of the cells, largest ``order`` first; with ``shown``, hide everything else instead."""
     ranks = rankdata(-order, method="ordinal").reshape(order.shape)
     cells = Image.fromarray((ranks <= share * order.size).astype(np.uint8))
     height, width = grey.shape
@@ -127,12 +115,12 @@ def _hidden(grey: Grey, order: NDArray[np.float64], share: float, box: Box, show
 
 
 def _of_class(maps: NDArray[np.float64], called: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return each image's map of its class, flat: float64, shape (n, cells)."""
+    """Return each image's flattened map of one class: float64, shape (n, cells)."""
     return np.array([values[..., index].ravel() for values, index in zip(maps, called, strict=True)])
 
 
 def _rank_correlation(one: NDArray[np.float64], other: NDArray[np.float64]) -> float:
-    """Return Spearman's rank correlation, 0 where a map is flat."""
+    """Return Spearman's rank correlation, 0 if a map is constant."""
     if np.ptp(one) == 0 or np.ptp(other) == 0:
         return 0.0
     return float(np.corrcoef(rankdata(one), rankdata(other))[0, 1])

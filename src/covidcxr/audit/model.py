@@ -1,6 +1,6 @@
-"""Any model as the audit sees it: a function from decoded images to scores, and to a map and features if it has them.
+"""Models to audit: functions from decoded images to scores, and to maps and features if the model has them.
 
-The only module of the audit that knows model files; TensorFlow is imported only for a Keras model.
+The only module of the audit that reads model files. TensorFlow is imported only for a Keras model.
 """
 
 import os
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from covidcxr._files import whole
 from covidcxr.audit.describe import Description, read_description
 from covidcxr.errors import ArtifactError
 from covidcxr.images.grey import Grey
@@ -22,6 +22,7 @@ from covidcxr.labels import Label
 from covidcxr.prediction.artifact import ACTIVATION_MAP, EMBEDDING, METADATA_KEY, PROBABILITIES, Artifact
 from covidcxr.prediction.lungs import WHOLE, Box
 from covidcxr.prediction.predictor import Predictor
+from covidcxr.prediction.session import open_session
 from covidcxr.prediction.verdict import Audit
 
 if TYPE_CHECKING:
@@ -29,18 +30,17 @@ if TYPE_CHECKING:
 
 BATCH = 16
 Randomise = Callable[[float], "Subject"]
-"""``randomise(share)``: the same model with this share of its weight arrays, those nearest the output first,
-shuffled."""
+"""``randomise(share)``: the same model with this share of its weight arrays shuffled, starting at the output."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model says of n images.
+    """Outputs of a model for n images.
 
     Attributes:
         scores: float64, shape (n, classes), probabilities.
-        maps: float64, shape (n, h, w, classes), evidence for every class; None where the model gives none.
-        embedding: float64, shape (n, features), what the scores are made from; None where the model gives none.
+        maps: float64, shape (n, h, w, classes), evidence for every class; None if the model has no map.
+        embedding: float64, shape (n, features), features behind the scores; None if the model gives none.
     """
 
     scores: NDArray[np.float64]
@@ -53,13 +53,13 @@ class Subject:
     """A model to audit.
 
     Attributes:
-        name: For the report.
+        name: Name in the report.
         labels: Classes in the order of the columns.
-        predict: Decoded images, at least one and at most BATCH, to outputs.
-        box: Left, top, right, bottom of the map in the whole image, as shares.
-        artifact: The contract of a model that covidcxr made, else None.
-        recipe: Its recipe as TOML text, None where unknown: says on which images it was trained and is tested.
-        randomise: See Randomise; None where its weights are out of reach.
+        predict: Function from decoded images, 1 to BATCH of them, to outputs.
+        box: Left, top, right and bottom edge of the map as shares of the image.
+        artifact: Metadata of a model exported by covidcxr, else None.
+        recipe: Recipe as TOML, which selects training and test images; None if unknown.
+        randomise: See Randomise; None if the weights are not accessible.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Subject:
         return self.labels.index(Label.COVID)
 
     def outputs(self, greys: Sequence[Grey]) -> Outputs:
-        """Return what the model says of any number of images, at least one."""
+        """Return the outputs for any number of images, at least one."""
         parts = [self.predict(greys[start : start + BATCH]) for start in range(0, len(greys), BATCH)]
 
         def joined(name: str) -> Any:  # noqa: ANN401 - an array or None
@@ -86,20 +86,20 @@ class Subject:
         return Outputs(joined("scores"), joined("maps"), joined("embedding"))
 
     def scores(self, greys: Sequence[Grey]) -> NDArray[np.float64]:
-        """Return the probabilities of every class: float64, shape (n, classes)."""
+        """Return the probabilities: float64, shape (n, classes)."""
         return self.outputs(greys).scores
 
 
 def load_subject(path: Path, description: Path | None = None) -> Subject:
-    """Load a model of any making.
+    """Load a model to audit.
 
     Args:
-        path: A file of ``covidcxr export``, a folder of ``covidcxr train``, or any ONNX or Keras file.
-        description: TOML for a file that says nothing of itself; see covidcxr.audit.describe.
+        path: File of ``covidcxr export``, folder of ``covidcxr train``, or any other ONNX or Keras file.
+        description: TOML description of any other file; see covidcxr.audit.describe.
 
     Raises:
-        ArtifactError: Not such a file, or one that needs a description and has none; the message names it.
-        RecipeError: Not a finished run.
+        ArtifactError: The file is not readable as a model, or lacks a description; the message names it.
+        RecipeError: The folder is not a finished run.
     """
     if path.is_dir():
         return _of_run(path)
@@ -117,27 +117,26 @@ def load_subject(path: Path, description: Path | None = None) -> Subject:
 
 
 def write_audit(path: Path, audit: Audit, out: Path) -> None:
-    """Copy a model file of covidcxr with the outcome of its audit in its contract, the graph as it is.
+    """Copy a model file of covidcxr with the outcome of its audit added to the metadata.
 
     Args:
         path: The model that was audited.
         audit: The outcome.
-        out: The file to write, which may be ``path``; it appears whole or not at all.
+        out: File to write; may be ``path``.
     """
     proto = _proto(path)
     metadata = {entry.key: entry.value for entry in proto.metadata_props}
     artifact = replace(Artifact.from_metadata(metadata, str(path)), audit=audit)
     onnx.helper.set_model_props(proto, metadata | artifact.to_metadata())
-    partial = out.with_name(out.name + ".part")
-    onnx.save(proto, partial)
-    partial.replace(out)
+    with whole(out) as partial:
+        onnx.save(proto, partial)
 
 
 def _described(path: Path, description: Path | None) -> Description:
     if description is None:
         raise ArtifactError(
             f"Expected a file of 'covidcxr export', or --describe FILE.toml with labels and preprocessing. "
-            f"Received {path} alone."
+            f"Received only {path}."
         )
     return read_description(description)
 
@@ -145,18 +144,8 @@ def _described(path: Path, description: Path | None) -> Description:
 def _proto(path: Path) -> onnx.ModelProto:
     try:
         return onnx.load(os.fspath(path))
-    except Exception as error:  # protobuf's own exceptions
+    except Exception as error:  # protobuf has exceptions of its own
         raise ArtifactError(f"Expected a model file in ONNX format. Received {path}: {error}") from error
-
-
-def _session(proto: onnx.ModelProto, name: str) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as in covidcxr.prediction.predictor
-    try:
-        return ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime has no common base of its exceptions
-        raise ArtifactError(f"Expected a model file that ONNX Runtime can run. Received {name}: {error}") from error
 
 
 def _of_predictor(predictor: Predictor, proto: onnx.ModelProto) -> Subject:
@@ -165,7 +154,10 @@ def _of_predictor(predictor: Predictor, proto: onnx.ModelProto) -> Subject:
 
     def randomise(share: float) -> Subject:
         shuffled = _shuffled(proto, share)
-        return _of_predictor(Predictor(_session(shuffled, predictor.model), artifact, predictor.model), shuffled)
+        return _of_predictor(
+            Predictor(open_session(shuffled.SerializeToString(), name=predictor.model), artifact, predictor.model),
+            shuffled,
+        )
 
     return Subject(
         name=predictor.model,
@@ -184,7 +176,7 @@ def _outputs(values: dict[str, Any], scores: str, maps: str | None, embedding: s
 
 
 def _of_onnx(name: str, proto: onnx.ModelProto, description: Description) -> Subject:
-    session = _session(proto, name)
+    session = open_session(proto.SerializeToString(), name=name)
     first, given = session.get_outputs()[0].name, description.outputs
     scores, maps, embedding = given.get("scores", first), given.get("map"), given.get("embedding")
     names = [output for output in (scores, maps, embedding) if output]
@@ -209,21 +201,19 @@ def _of_onnx(name: str, proto: onnx.ModelProto, description: Description) -> Sub
 def _run(name: str, call: Callable[[], Any]) -> Any:  # noqa: ANN401 - arrays of the library called
     try:
         return call()
-    except Exception as error:  # neither onnxruntime nor Keras has a common base of its exceptions
-        raise ArtifactError(
-            f"Expected {name} to take the input that its description gives. Received: {error}"
-        ) from error
+    except Exception as error:  # exceptions of ONNX Runtime and of Keras have no common base
+        raise ArtifactError(f"Expected {name} to take the input of its description. Received: {error}") from error
 
 
 def _probabilities(name: str, description: Description, values: NDArray[np.float64]) -> NDArray[np.float64]:
     try:
         return description.probabilities(values)
     except ValueError as error:
-        raise ArtifactError(f"Expected scores of {name} as described. Received: {error}") from error
+        raise ArtifactError(f"Expected scores of {name} as in its description. Received: {error}") from error
 
 
 def _shuffled(proto: onnx.ModelProto, share: float) -> onnx.ModelProto:
-    """Shuffle the values of the weight arrays that are used last, this share of them."""
+    """Shuffle the values within this share of the weight arrays, those used last."""
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     used = {name: place for place, node in enumerate(copy.graph.node) for name in node.input}
@@ -270,7 +260,7 @@ def _of_keras(path: Path, description: Description) -> Subject:
 
     try:
         model = keras.models.load_model(path, compile=False)
-    except Exception as error:  # Keras has no common base of its exceptions
+    except Exception as error:  # exceptions of Keras have no common base
         raise ArtifactError(f"Expected a model file of Keras. Received {path}: {error}") from error
 
     def predict(greys: Sequence[Grey]) -> Outputs:
@@ -282,7 +272,7 @@ def _of_keras(path: Path, description: Description) -> Subject:
 
 
 def shuffled_keras(model: "keras.Model", share: float) -> "keras.Model":
-    """Return a copy in which the values of the weight arrays nearest the output, this share of them, are shuffled."""
+    """Return a copy with the values shuffled within this share of the weight arrays, those nearest the output."""
     import keras
 
     copy = keras.models.clone_model(model)

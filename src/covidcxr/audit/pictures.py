@@ -1,4 +1,4 @@
-"""The picture of each test: bars with intervals and limits, or radiographs before and after."""
+"""Pictures for the report: bars with intervals and limits, radiographs before and after, curves."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -8,31 +8,31 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from covidcxr.audit.context import Limits
+from covidcxr.audit.context import AuditLimits
 from covidcxr.evaluation.metrics import Estimate
 from covidcxr.images.grey import Grey
 
 BLUE, ORANGE, GREEN, RED = "#0072b2", "#e69f00", "#009e73", "#d55e00"
-"""Distinct for colour-blind readers (Okabe and Ito 2008)."""
+"""Colours that colour-blind readers can tell apart (Okabe and Ito 2008)."""
 
 
 def bars(
     figures: Mapping[str, Estimate | float],
-    limits: Limits | None = None,
+    limits: AuditLimits | None = None,
     *,
     chance: float | None = None,
     examples: Mapping[str, Grey] | None = None,
 ) -> bytes:
-    """Draw figures as horizontal bars with their intervals; lines where the rule passes and fails.
+    """Draw figures as horizontal bars with their intervals, and lines at the limits of the rule.
 
     Args:
-        figures: By name.
-        limits: Of the rule.
-        chance: Where guessing lies.
-        examples: Radiographs to show above, each under its name.
+        figures: Figures by name.
+        limits: Limits of the rule.
+        chance: Figure of guessing.
+        examples: Radiographs by name, shown above the bars.
 
     Returns:
-        A PNG file.
+        PNG file.
     """
     height = 1.0 + 0.36 * len(figures)
     above, size = (2.6, 10) if len(examples or ()) <= 2 else (1.3, 7)
@@ -52,7 +52,9 @@ def bars(
     return png(figure)
 
 
-def _bars(axes: Axes, figures: Mapping[str, Estimate | float], limits: Limits | None, chance: float | None) -> None:
+def _bars(
+    axes: Axes, figures: Mapping[str, Estimate | float], limits: AuditLimits | None, chance: float | None
+) -> None:
     for place, found in enumerate(figures.values()):
         if isinstance(found, Estimate):
             ends = [[max(0, found.value - found.low)], [max(0, found.high - found.value)]]
@@ -62,7 +64,7 @@ def _bars(axes: Axes, figures: Mapping[str, Estimate | float], limits: Limits | 
     axes.set_yticks(range(len(figures)), list(figures))
     axes.invert_yaxis()
     if not any(found.value if isinstance(found, Estimate) else found for found in figures.values()):
-        axes.set_xlim(left=0)  # else 0 stands in the middle
+        axes.set_xlim(left=0)  # otherwise 0 would be in the middle
     if limits:
         axes.axvline(limits.passes, color=GREEN, linestyle="--", label="passes")
         axes.axvline(limits.fails, color=RED, linestyle="--", label="fails")
@@ -73,7 +75,7 @@ def _bars(axes: Axes, figures: Mapping[str, Estimate | float], limits: Limits | 
 
 
 def curves(x: Sequence[float], lines: Mapping[str, NDArray[np.float64]], xlabel: str, ylabel: str) -> bytes:
-    """Draw curves; PNG file."""
+    """Draw curves as a PNG file."""
     figure = Figure(figsize=(5.6, 3.2), layout="constrained")
     axes = figure.subplots()
     for (name, values), colour in zip(lines.items(), (BLUE, "#56b4e9", RED, ORANGE), strict=False):
@@ -84,7 +86,7 @@ def curves(x: Sequence[float], lines: Mapping[str, NDArray[np.float64]], xlabel:
 
 
 def png(figure: Figure) -> bytes:
-    """Return a figure as PNG file."""
+    """Return a figure as a PNG file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=100)
     return buffer.getvalue()

@@ -1,52 +1,61 @@
-"""Tests of where the model looks: lungs painted over, lungs only, border only, and the map against the lungs."""
+"""Tests of the regions that a model uses: lungs erased, lungs only, border only, and the map inside the lungs."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from covidcxr.audit.context import NO_MAP, Context, Limits, Result, column_auroc, finding, measured
+from covidcxr.audit.context import (
+    NO_MAP,
+    AuditLimits,
+    AuditResult,
+    AuditTest,
+    Context,
+    column_auroc,
+    measured,
+)
 from covidcxr.audit.pictures import bars
 from covidcxr.evaluation.metrics import Estimate, FloatArray, IntArray
 from covidcxr.images.grey import Grey
 from covidcxr.prediction.lungs import Mask
-from covidcxr.prediction.verdict import Verdict
 
-SHORTCUT = Limits(passes=0.65, fails=0.8)
-"""Of an AUROC that should be 0.5."""
-LOST = Limits(passes=0.1, fails=0.2)
-"""Of an AUROC that should be lost nowhere."""
-INSIDE = Limits(passes=1.2, fails=1.0)
-"""Times the share of the lungs in the area."""
+SHORTCUT = AuditLimits(passes=0.65, fails=0.8)
+"""Limits of an AUROC that should be 0.5."""
+ERASED = AuditTest("lungs_erased", "Lungs erased", "AUROC of COVID-19 with the lungs painted over", SHORTCUT)
+BORDERED = AuditTest("border_only", "Border only", "AUROC of COVID-19 from the outer 15 % of the image alone", SHORTCUT)
+ALONE = AuditTest(
+    "lungs_only",
+    "Lungs only",
+    "AUROC of COVID-19 lost when everything except the lungs is painted over",
+    AuditLimits(passes=0.1, fails=0.2),
+)
+INSIDE = AuditTest(
+    "map_in_lungs",
+    "Map inside the lungs",
+    "share of the map in the lungs, divided by their share of the map's area",
+    AuditLimits(passes=1.2, fails=1.0),
+)
 BORDER = 0.15
+"""Width of the border as a share of the image's width and height."""
 PAINT = np.uint8(128)
-"""The same in every picture: the mean grey of what is left would carry its secrets under the paint."""
+"""Grey of painted regions, the same in every image: the mean grey of the rest would reveal something about it."""
 MARGIN = 0.02
-"""Share of the picture's width by which masks are widened, so that no edge of a lung stays."""
+"""Share of the image's width by which masks are widened, so that no edge of a lung remains."""
 
 
-def lungs_erased(context: Context) -> Result:
-    """What the model still knows when the lungs are painted over."""
-    return _without(
-        context,
-        _erased,
-        test="lungs_erased",
-        title="Lungs erased",
-        part="with the lungs painted over",
-    )
+def lungs_erased(context: Context) -> AuditResult:
+    """Measure what the model still knows with the lungs painted over."""
+    return _without(context, _erased, ERASED, "With the lungs painted over")
 
 
-def border_only(context: Context) -> Result:
-    """What the model still knows when only the border of the picture is left."""
-    return _without(
-        context, _bordered, test="border_only", title="Border only", part="from the outer 15 % of the picture alone"
-    )
+def border_only(context: Context) -> AuditResult:
+    """Measure what the model still knows from the border of the image alone."""
+    return _without(context, _bordered, BORDERED, "From the outer 15 % of the image alone")
 
 
-def lungs_only(context: Context) -> Result:
-    """What the model loses when everything but the lungs is painted over."""
+def lungs_only(context: Context) -> AuditResult:
+    """Measure what the model loses when everything except the lungs is painted over."""
     covid, sample = context.subject.covid, context.sample
     greys = [_alone(grey, mask) for grey, mask in zip(sample.greys, context.masks, strict=True)]
     both = np.column_stack([context.outputs.scores[:, covid], context.subject.scores(greys)[:, covid]])
@@ -57,82 +66,65 @@ def lungs_only(context: Context) -> Result:
 
     found, before, after = (measured(metric, sample.y_true, both, sample.groups) for metric in (lost, whole, left))
     says = (
-        f"With nothing but the lungs to see, the model's AUROC for COVID-19 goes from {before.value:.2f} to "
-        f"{after.value:.2f}: {'little is' if found.value <= LOST.passes else 'what is missing was'} "
-        f"{'lost' if found.value <= LOST.passes else 'seen elsewhere'}."
+        f"When only the lungs are visible, the model's AUROC for COVID-19 changes from {before.value:.2f} to "
+        f"{after.value:.2f}."
     )
-    return Result(
-        test="lungs_only",
-        title="Lungs only",
-        figure="AUROC of COVID-19 lost when all but the lungs is painted over",
-        rule=LOST.text,
-        finding=finding("lungs_only", LOST, found, says),
+    return ALONE.judged(
+        found,
+        says,
         n=len(greys),
-        picture=_shown(context, {"whole picture": before, "lungs only": after}, greys),
+        picture=_shown(context, {"whole image": before, "lungs only": after}, greys),
         details={"whole": before.to_dict(), "lungs_only": after.to_dict()},
     )
 
 
-def map_in_lungs(context: Context) -> Result:
-    """How much more of the evidence lies in the lungs than their area alone would hold."""
-    about: dict[str, Any] = {
-        "test": "map_in_lungs",
-        "title": "Map inside the lungs",
-        "figure": "share of the map in the lungs, divided by their share of the map's area",
-        "rule": INSIDE.text,
-    }
+def map_in_lungs(context: Context) -> AuditResult:
+    """Compare the share of the evidence inside the lungs with their share of the area."""
     maps = context.outputs.maps
     if maps is None:
-        return Result(**about, reason=NO_MAP)
+        return INSIDE.skipped(NO_MAP)
     inside, area = _shares(maps, context)
     usable = np.isfinite(inside) & (area > 0)
     if not usable.any():
-        return Result(**about, reason="no map and no lung in any image")
+        return INSIDE.skipped("no image has both a map and a lung")
     table, groups = np.column_stack([inside, area])[usable], context.sample.groups[usable]
 
     def ratio(_: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
         return float(weight @ y_score[:, 0] / (weight @ y_score[:, 1]))
 
     found = measured(ratio, np.zeros(len(table), np.int64), table, groups)
-    shares = table.mean(axis=0)
-    says = (
-        f"The lungs take {shares[1]:.0%} of the area and {shares[0]:.0%} of the model's evidence: "
-        f"{'it looks there more than anywhere else' if found.value > 1 else 'it looks elsewhere as much or more'}."
-    )
-    return Result(
-        **about,
-        finding=finding("map_in_lungs", INSIDE, found, says),
+    evidence, lung = table.mean(axis=0).tolist()
+    return INSIDE.judged(
+        found,
+        f"The lungs hold {100 * evidence:.0f} % of the model's evidence on {100 * lung:.0f} % of the area.",
         n=len(table),
-        picture=bars({"evidence in lungs": float(shares[0]), "area of lungs": float(shares[1])}),
-        details={"evidence": float(shares[0]), "area": float(shares[1])},
+        picture=bars({"evidence in lungs": evidence, "area of lungs": lung}),
+        details={"evidence": evidence, "area": lung},
     )
 
 
-def _without(context: Context, change: Callable[[Grey, Mask], Grey], *, test: str, title: str, part: str) -> Result:
-    """Measure the AUROC of COVID-19 where the lungs cannot be seen."""
+def _without(context: Context, change: Callable[[Grey, Mask], Grey], test: AuditTest, part: str) -> AuditResult:
+    """Measure the AUROC of COVID-19 on images that do not show the lungs."""
     covid, sample = context.subject.covid, context.sample
     greys = [change(grey, mask) for grey, mask in zip(sample.greys, context.masks, strict=True)]
     both = np.column_stack([context.outputs.scores[:, covid], context.subject.scores(greys)[:, covid]])
     whole, found = (measured(column_auroc(c, covid), sample.y_true, both, sample.groups) for c in (0, 1))
-    verdict = SHORTCUT.verdict(found)
-    meaning = "close to guessing" if verdict is Verdict.PASS else "what tells them apart there is not in the lungs"
     says = (
-        f"The model tells COVID-19 from the rest with an AUROC of {found.value:.2f} {part} "
-        f"(whole picture: {whole.value:.2f}, guessing: 0.50): {meaning}."
+        f"{part}, the model separates COVID-19 from the rest with an AUROC of {found.value:.2f} (whole image: "
+        f"{whole.value:.2f}, guessing: 0.50)."
     )
-    return Result(
-        test=test,
-        title=title,
-        figure=f"AUROC of COVID-19 {part}",
-        rule=SHORTCUT.text,
-        finding=finding(test, SHORTCUT, found, says),
+    return test.judged(
+        found,
+        says,
         n=len(greys),
-        picture=_shown(context, {"whole picture": whole, title.lower(): found}, greys, SHORTCUT),
+        picture=_shown(context, {"whole image": whole, test.title.lower(): found}, greys, test.limits),
         details={"whole": whole.to_dict()},
     )
 
 
-def _shown(context: Context, figures: dict[str, Estimate], greys: list[Grey], limits: Limits | None = None) -> bytes:
+def _shown(
+    context: Context, figures: dict[str, Estimate], greys: list[Grey], limits: AuditLimits | None = None
+) -> bytes:
     """Draw the AUROCs beside one image before and after."""
     return bars(figures, limits, chance=0.5, examples={"before": context.sample.greys[0], "after": greys[0]})
 
@@ -160,7 +152,7 @@ def _widened(mask: Mask) -> Mask:
 
 
 def _shares(maps: NDArray[np.float64], context: Context) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the share of each image's positive evidence for its predicted class, and of the area, that is lung."""
+    """Return which share of each image's positive evidence for its predicted class, and of the map's area, is lung."""
     called = context.outputs.scores.argmax(axis=1)
     left, top, right, bottom = context.subject.box
     inside, area = np.full(len(maps), np.nan), np.zeros(len(maps))

@@ -1,7 +1,6 @@
-"""All tests in their order, and the report: audit.json and audit.html."""
+"""The whole audit: all tests in order, and the report as audit.json and audit.html."""
 
 import datetime
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 from tqdm import tqdm
 
 from covidcxr import __version__
+from covidcxr._files import write_json
 from covidcxr._templates import render_page
 from covidcxr.audit import changes, data, hidden, maps, regions
-from covidcxr.audit.context import Context, Result, Test, make_context, measured
+from covidcxr.audit.context import AuditResult, Context, Test, make_context, measured
 from covidcxr.audit.model import Subject
-from covidcxr.data.manifest import Record, data_hash
+from covidcxr.data.manifest import Record, Split, data_hash
 from covidcxr.evaluation import metrics
 from covidcxr.prediction.verdict import Audit, Verdict
 
@@ -38,36 +38,36 @@ TESTS: tuple[Test, ...] = (
 
 
 @dataclass(frozen=True)
-class Report:
-    """An audit with all that it rests on.
+class AuditReport:
+    """An audit with the results of its tests.
 
     Attributes:
         audit: Verdict and findings.
-        results: Of every test, also of those that did not apply.
-        about: Model, versions, numbers of images, headline or why there is none; JSON-ready.
+        results: Results of all tests, including those that did not apply.
+        about: Model, versions, numbers of images, accuracy and AUROC or the reason why not; JSON-ready.
     """
 
     audit: Audit
-    results: tuple[Result, ...]
+    results: tuple[AuditResult, ...]
     about: dict[str, Any]
 
 
-def audit_model(subject: Subject, records: Sequence[Record], *, force: bool = False) -> Report:
+def audit_model(subject: Subject, records: Sequence[Record], *, force: bool = False) -> AuditReport:
     """Run every test.
 
     Args:
         subject: The model.
-        records: A manifest; its external records take no part.
+        records: A manifest; external records are not used.
         force: Report accuracy and AUROC even if the collection gives the class away.
 
     Raises:
-        ManifestError: The manifest holds no test images for this model.
+        ManifestError: The manifest has no training or test images for this model.
     """
     context = make_context(subject, records)
     with tqdm(TESTS, desc="audit", unit="test", disable=None) as bar:
         results = tuple(test(context) for test in bar)
     findings = tuple(result.finding for result in results if result.finding)
-    used = data_hash([record for record in records if record.split != "external"])
+    used = data_hash([record for record in records if record.split is not Split.EXTERNAL])
     audit = Audit(date=datetime.datetime.now(datetime.UTC).date().isoformat(), data_hash=used, findings=findings)
     about = {
         "model": subject.name,
@@ -77,16 +77,16 @@ def audit_model(subject: Subject, records: Sequence[Record], *, force: bool = Fa
         "patients": len(set(context.sample.groups)),
         **_headline(context, results, force),
     }
-    return Report(audit, results, about)
+    return AuditReport(audit, results, about)
 
 
-def _headline(context: Context, results: Sequence[Result], force: bool) -> dict[str, Any]:
-    """Return accuracy and AUROC, or why they would mislead."""
+def _headline(context: Context, results: Sequence[AuditResult], force: bool) -> dict[str, Any]:
+    """Return accuracy and AUROC, or the reason why they would mislead."""
     oracle = next(result.finding for result in results if result.test == "source_oracle")
     refused = oracle is not None and oracle.verdict is Verdict.FAIL
     reason = (
-        f"The collection alone names {oracle.value:.0%} of the classes right: any accuracy on these images is the "
-        f"accuracy of telling collections apart."
+        f"Knowing only the collection gives the right class {100 * oracle.value:.0f} % of the time, so any accuracy on "
+        f"these images may come from recognising collections."
         if oracle and refused
         else ""
     )
@@ -102,15 +102,15 @@ def _headline(context: Context, results: Sequence[Result], force: bool) -> dict[
     }
 
 
-def write_report(report: Report, out: Path) -> None:
+def write_report(report: AuditReport, out: Path) -> None:
     """Write audit.json and audit.html into a folder."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "audit.json").write_text(json.dumps(as_json(report), indent=2) + "\n", "utf-8")
+    write_json(out / "audit.json", as_json(report))
     (out / "audit.html").write_text(render(report), "utf-8")
 
 
-def as_json(report: Report) -> dict[str, Any]:
-    """Return what audit.json holds: the audit as a model file carries it, what it rests on, and every test."""
+def as_json(report: AuditReport) -> dict[str, Any]:
+    """Return the content of audit.json: the audit as in a model file, about, and every test."""
     tests = [
         {
             "test": result.test,
@@ -127,7 +127,7 @@ def as_json(report: Report) -> dict[str, Any]:
     return {"verdict": report.audit.verdict, "audit": asdict(report.audit), **report.about, "tests": tests}
 
 
-def render(report: Report) -> str:
+def render(report: AuditReport) -> str:
     """Render the report as one HTML page that needs no other file."""
     pictures = {result.test: result.picture for result in report.results if result.picture}
     return render_page("covidcxr.audit", "audit.html", pictures, report=report)

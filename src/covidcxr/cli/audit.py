@@ -9,7 +9,7 @@ from covidcxr.errors import require_extra
 
 
 @click.command("audit")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--describe",
     type=click.Path(path_type=Path),
@@ -53,4 +53,4 @@ def command(
     click.echo(f"Verdict: {report.audit.verdict}. Report: {out / 'audit.html'}")
     if write_into:
         write_audit(model, report.audit, write_into)
-        click.echo(f"Model with its verdict: {write_into}")
+        click.echo(f"Model with the verdict: {write_into}")

@@ -8,7 +8,7 @@ from covidcxr.errors import require_extra
 
 
 @click.command("card")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--reports",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
