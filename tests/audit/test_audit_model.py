@@ -162,15 +162,15 @@ def test_a_headline_is_refused_where_the_collection_decides(shortcut, decided, m
     report = audit_model(shortcut, decided)
     assert report.about["headline"] is None
     assert "Knowing only the collection" in report.about["refused"]
-    insisted = audit_model(shortcut, decided, insist=True)
-    assert insisted.about["headline"]["accuracy"]["value"] == 1
-    assert insisted.about["refused"]
+    forced = audit_model(shortcut, decided, force=True)
+    assert forced.about["headline"]["accuracy"]["value"] == 1
+    assert forced.about["refused"]
 
 
 def test_through_the_command_line(model_file, pictures, tmp_path, monkeypatch):
     monkeypatch.setattr("covidcxr.audit.report.TESTS", (TESTS[0], TESTS[2], TESTS[7]))
     write_manifest(pictures, tmp_path / "manifest.csv")
-    given = ["--model", str(model_file), "--manifest", str(tmp_path / "manifest.csv"), "--out", str(tmp_path / "out")]
+    given = [str(model_file), "--manifest", str(tmp_path / "manifest.csv"), "--out", str(tmp_path / "out")]
     copy = tmp_path / "copy.onnx"
     result = CliRunner().invoke(cli, ["audit", *given, "--write-into", str(copy)], catch_exceptions=False)
     assert result.exit_code == 0
