@@ -296,8 +296,8 @@ def test_everything_can_be_done_with_the_keyboard(page):
         page.keyboard.press(key)
         expect(target).to_be_focused()
 
-    tab(page.get_by_role("link", name="To the content"))
-    for name in ("covidcxr", "Images", "The model"):
+    tab(page.get_by_role("link", name="Skip to content"))
+    for name in ("covidcxr", "Images", "About the model"):
         tab(page.get_by_role("link", name=name, exact=True))
     tab(page.get_by_label("Show patient data from the DICOM header"))
     tab(page.get_by_label("Choose images"))
@@ -349,7 +349,7 @@ def test_screen_readers_are_told(page):
     name = "Radiograph bright.jpg, with the activation map for COVID-19"
     expect(page.locator(".card").get_by_role("img")).to_have_accessible_name(name)
     expect(page.get_by_role("list", name="Probabilities")).to_have_count(1)
-    expect(page.get_by_role("group", name="Where the evidence lies")).to_have_count(1)
+    expect(page.get_by_role("group", name="Where the evidence is")).to_have_count(1)
     choose(page, TEXT)
     wait_done(page, 2)
     expect(status).to_contain_text("not scored")
@@ -395,7 +395,7 @@ def test_the_page_says_what_it_is_and_is_not(page, predictor):
         predictor.model,
         predictor.artifact.intended_use,
         "does not mean that it works in your hospital",
-        "Nothing uploaded is stored",
+        "Nothing you upload is stored",
     ):
         expect(main).to_contain_text(text)
 

@@ -1,4 +1,4 @@
-// A queue of jobs of which a few run at the same time, so that many files flood neither server nor browser.
+// A queue that runs a few jobs at the same time, so that many files flood neither server nor browser.
 
 export class Queue {
   #lanes;
