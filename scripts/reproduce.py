@@ -1,7 +1,7 @@
 """From the raw collections to the shipped model and its figures: ``make reproduce DATA=...``.
 
-Every step is a command of ``covidcxr`` that can be run by hand; a step whose result stands already is skipped, a
-training that was stopped goes on.
+Every step is a ``covidcxr`` command that also works by hand. Existing results are kept, and an interrupted training
+continues.
 """
 
 import argparse
@@ -15,7 +15,7 @@ COVIDCXR = str(Path(sys.executable).parent / "covidcxr")
 
 
 def steps(data: Path, out: Path) -> list[tuple[Path, list[str]]]:
-    """Return each step as the file that it leaves and its command."""
+    """Return the steps in order, each as its result file and its command."""
     manifest = out / "manifest.csv"
     given = ["--manifest", str(manifest)]
     plan = [(manifest, ["data", "build", "--root", str(data), "--out", str(manifest)])]
@@ -40,13 +40,13 @@ def steps(data: Path, out: Path) -> list[tuple[Path, list[str]]]:
 
 
 def _pictures(out: Path) -> list[str]:
-    """Return the option that names photographs and screenshots, where docs/gate.md's commands have put some."""
+    """Return the option for photographs and screenshots, if the commands of docs/gate.md have made some."""
     pictures = out / "pictures"
     return ["--pictures", str(pictures)] if pictures.is_dir() else []
 
 
 def main() -> None:
-    """Run all steps and say how long each took."""
+    """Run all steps and print their times."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with the collections as published")
     parser.add_argument("--out", type=Path, required=True, help="folder for manifest, runs, models and reports")
@@ -55,12 +55,12 @@ def main() -> None:
     for result, command in steps(arguments.data, arguments.out):
         shown = f"covidcxr {' '.join(command)}"
         if result.exists():
-            print(f"done already: {shown}")
+            print(f"kept: {shown}")
             continue
         print(f"--- {shown}", flush=True)
         start = time.monotonic()
         if subprocess.run([COVIDCXR, *command], check=False).returncode:
-            sys.exit(f"Stopped at: {shown}. The same command goes on from here.")
+            sys.exit(f"Failed: {shown}. Run the same command again to continue from here.")
         print(f"--- {time.monotonic() - start:.0f} s", flush=True)
 
 

@@ -1,1 +1,1 @@
-"""The shortcut audit: what a model's figures rest on, each test with a number, an interval, a verdict and a picture."""
+"""The shortcut audit: tests of what a model depends on, each with a figure, an interval, a verdict and a picture."""

@@ -1,1 +1,1 @@
-"""What a training run depends on: the recipe, the pictures it selects, the folder it writes."""
+"""What a training run depends on: the recipe, the images it selects, the folder it writes."""

@@ -1,4 +1,4 @@
-"""Training recipes: TOML files that say everything a run depends on, read strictly."""
+"""Training recipes: TOML files with everything a run depends on except the data, read strictly."""
 
 import tomllib
 from dataclasses import fields
@@ -19,7 +19,7 @@ class _Table(BaseModel):
 
 
 class Selection(_Table):
-    """Records of one class that take part. Empty ``sources`` or ``views`` means all."""
+    """Selected records of one class. Empty ``sources`` or ``views`` means all."""
 
     label: Label
     sources: tuple[str, ...] = ()
@@ -27,14 +27,14 @@ class Selection(_Table):
 
 
 class Data(_Table):
-    """Which records take part. With ``limit_per_class`` every class gets the same number, at most that many."""
+    """Selected records. With ``limit_per_class``, every class has the same number, at most that many."""
 
     select: tuple[Selection, ...] = Field(min_length=1)
     limit_per_class: int | None = Field(default=None, gt=0)
 
 
 class Network(_Table):
-    """The network: see covidcxr.training.networks.build."""
+    """The network; see covidcxr.training.networks.build."""
 
     architecture: str
     weights: str | None = None
@@ -42,13 +42,13 @@ class Network(_Table):
 
 
 class Augmentation(_Table):
-    """Random changes of the training images; zero or false switches one off.
+    """Random changes of the training images; zero or false disables a change.
 
     Attributes:
         flip: Mirror left and right with probability 0.5.
         rotation: Largest angle in degrees, either way.
         translation: Largest shift as a share of the side, either way.
-        zoom: Largest change of the width and of the height, each by itself, as a share, either way.
+        zoom: Largest change of width and height, independently, as a share, either way.
         brightness: Largest shift of the grey values as a share of 255, either way.
         contrast: Largest change of the contrast as a share, either way.
     """
@@ -67,12 +67,12 @@ class Augmentation(_Table):
 
 
 class Phase(_Table):
-    """A stretch of training with one set of trainable layers.
+    """A phase of training with one set of trainable layers.
 
     Attributes:
-        trainable: ``all``, or the name of the first layer that learns (``head``: the last one alone).
+        trainable: ``all``, or the name of the first trainable layer (``head``: only the last).
         epochs: Passes over the training images.
-        learning_rate: Of Adam, at the start.
+        learning_rate: Learning rate of Adam at the start.
         decay: Whether the rate falls to zero along a cosine.
     """
 
@@ -83,13 +83,13 @@ class Phase(_Table):
 
 
 class RobustHead(_Table):
-    """A head that is computed from features of frozen layers instead of trained: see covidcxr.training.robust_head.
+    """A head that is computed from features of frozen layers instead of trained; see covidcxr.training.robust_head.
 
     Attributes:
         within: Weight of the difference between pneumonia and normal of the same origin.
-        opacities: Weight of what synthetic opacities change.
-        contrast: Weight of a logistic regression of COVID-19 against normal, which knows the collections well.
-        inverse_regularisation: Of the logistic regressions, C in scikit-learn.
+        opacities: Weight of the effect of synthetic opacities.
+        contrast: Weight of a logistic regression of COVID-19 against normal, which also learns the collections.
+        inverse_regularisation: C of the logistic regressions in scikit-learn.
     """
 
     within: float = Field(ge=0)
@@ -99,15 +99,15 @@ class RobustHead(_Table):
 
 
 class Training(_Table):
-    """How the network is fitted.
+    """Fitting of the network.
 
     Attributes:
-        seed: Decides weights, order, augmentation, dropout and the validation groups.
-        batch_size: Images a step.
-        validation_folds: One part in this many of the training groups is held out for validation; 0 holds out none.
-        class_weights: Whether every class counts the same in the loss, however many images it has.
-        phases: Run one after the other; none with a robust head.
-        robust_head: Computes the head instead; every class counts the same.
+        seed: Seed of weights, order, augmentation, dropout and validation groups.
+        batch_size: Images per step.
+        validation_folds: One part in this many of the training groups is kept for validation; 0 keeps none.
+        class_weights: Whether all classes have equal weight in the loss.
+        phases: Phases in order; none with a robust head.
+        robust_head: Head that is computed instead, with equal class weights.
     """
 
     seed: int
@@ -124,7 +124,7 @@ class Training(_Table):
         return self
 
 
-def _preprocessing(value: Any) -> Preprocessing:  # noqa: ANN401 - whatever the TOML file holds
+def _preprocessing(value: Any) -> Preprocessing:  # noqa: ANN401 - any TOML value
     known = [field.name for field in fields(Preprocessing)]
     if not isinstance(value, dict) or set(value) - set(known):
         raise ValueError(f"Expected a table of {', '.join(known)}. Received {value}.")
@@ -135,7 +135,7 @@ def _preprocessing(value: Any) -> Preprocessing:  # noqa: ANN401 - whatever the 
 
 
 class Recipe(_Table):
-    """A recipe: everything that a run depends on except the data and the machine."""
+    """A recipe: everything a run depends on except the data and the machine."""
 
     name: str
     description: str
@@ -159,10 +159,10 @@ class Recipe(_Table):
 
 
 def recipe_text(name_or_path: str) -> str:
-    """Return the TOML text of a recipe that comes with the package, or of a file.
+    """Return the TOML text of a recipe of the package, or of a file.
 
     Raises:
-        RecipeError: Neither a recipe's name nor a TOML file.
+        RecipeError: The argument is neither a recipe's name nor a file.
     """
     folder = files("covidcxr") / "recipes"
     names = sorted(Path(entry.name).stem for entry in folder.iterdir() if entry.name.endswith(".toml"))
@@ -179,10 +179,10 @@ def parse_recipe(text: str, name: str) -> Recipe:
 
     Args:
         text: TOML.
-        name: What to call it in messages.
+        name: Name of the recipe in messages.
 
     Raises:
-        RecipeError: Not TOML, a key unknown or missing, or a value out of range; the message names all of them.
+        RecipeError: The text is not TOML, or has unknown or missing keys or invalid values; the message names all.
     """
     try:
         return Recipe.model_validate(tomllib.loads(text))
