@@ -8,8 +8,7 @@ import pytest
 from covidcxr.cli import cli
 
 ROOT = Path(__file__).parents[2]
-COMMAND = re.compile(r"(?<![\w/])(?<!-n )covidcxr ((?:[a-z]|--)[^`\n]*)")
-"""A command line in a page, at most up to the end of its line or of its code."""
+COMMAND = re.compile(r"^(?:\S*/|[A-Z_]+=\S* )*covidcxr ((?:[a-z]|--).*)", re.MULTILINE)
 
 
 def lines():
@@ -24,9 +23,10 @@ def lines():
 
 
 def code(text):
-    """Yield the code of a page, where a backslash joins lines."""
-    for found in re.finditer(r"`([^`\n]+)`|^ {4,}(.+(?:\\\n.+)*)$|^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-        yield re.sub(r"\\\n *", "", found[1] or found[2] or found[3]) + "\n"
+    """Yield the code of a page: inline, indented or fenced. A backslash joins lines."""
+    text = re.sub(r"\\\n *", "", text)
+    for found in re.finditer(r"`([^`\n]+)`|^ {4,}(\S[^\n]*)|^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        yield (found[1] or found[2] or found[3]) + "\n"
 
 
 def unknown(words):
