@@ -27,7 +27,7 @@ extensions = [
 ]
 exclude_patterns = ["_build", "results"]
 lexers["mermaid"] = TextLexer()  # GitHub draws it, this site shows its text
-suppress_warnings = ["config.cache", "ref.python"]  # two classes may have one name, such as Limits
+suppress_warnings = ["config.cache"]
 
 # Pages: headings get the same anchors as on GitHub, so that a link works in both places.
 myst_heading_anchors = 4
@@ -52,9 +52,9 @@ apidoc_modules = [
         "destination": "reference",
         "separate_modules": True,
         "module_first": True,
-        "automodule_options": {"members", "show-inheritance"},
     },
 ]
+autodoc_default_options = {"ignore-module-all": True}  # names are described where they are defined
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
