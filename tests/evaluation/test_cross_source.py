@@ -75,7 +75,7 @@ def manifest(records, tmp_path):
 
 
 @pytest.mark.slow
-def test_p3_trains_scores_and_resumes(manifest, tmp_path, monkeypatch):
+def test_it_trains_scores_and_resumes(manifest, tmp_path, monkeypatch):
     monkeypatch.setattr(cross_source, "PAIRS", PAIRS[:1])
     given = [str(tmp_path / "small.toml"), "--manifest", str(manifest), "--out", str(tmp_path / "unseen-hospitals")]
     result = CliRunner().invoke(cli, ["evaluate", "unseen-hospitals", *given], catch_exceptions=False)
