@@ -42,7 +42,9 @@ def answer(predictor, seed):
     prediction = predictor.predict(grey)
     kept = prediction.to_dict(str(seed))
     heat = prediction.activation_map
+    outputs = predictor.run([grey], sorted(predictor.outputs))
     return {
+        "outputs": {name: digest(values) for name, values in outputs.items()},
         "inputs": {"grey": digest(grey), "network": digest(predictor.artifact.preprocessing(grey))},
         "answer": {
             **{name: kept[name] for name in ("label", "probabilities", "prediction_set", "operating_points")},
