@@ -14,6 +14,7 @@ from covidcxr.errors import RecipeError
 from covidcxr.evaluation.scoring import read_scores
 from covidcxr.recipes.selection import split_parts
 from covidcxr.training.batches import load_images
+from covidcxr.training.callbacks import FiniteLoss
 from covidcxr.training.fit import HISTORY, MODEL, VALIDATION, load_run, set_trainable, train
 from support.processes import eventually
 from support.small_recipes import small_recipe
@@ -65,6 +66,26 @@ def test_a_stopped_run_goes_on_and_ends_the_same(records, finished, tmp_path, st
     assert "training" in again.stderr
     assert [int(epoch) for epoch in pd.read_csv(out / HISTORY)["epoch"]] == list(range(1, 13))
     for resumed, whole in zip(weights_of(out), weights_of(finished), strict=True):
+        assert (resumed == whole).all()
+
+
+def test_a_run_stopped_in_the_first_epoch_of_a_phase_ends_the_same(records, tmp_path, monkeypatch):
+    phases = ", ".join(f'{{ trainable = "all", epochs = 2, learning_rate = {rate} }}' for rate in ("1e-3", "1e-4"))
+    recipe = small_recipe(phases=phases)
+    train(records, recipe, tmp_path / "whole")
+    table = tmp_path / "run" / HISTORY
+
+    def stop(self, batch, logs=None):
+        if table.exists() and len(pd.read_csv(table)) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FiniteLoss, "on_train_batch_end", stop)
+        with pytest.raises(KeyboardInterrupt):
+            train(records, recipe, tmp_path / "run")
+    train(records, recipe, tmp_path / "run")
+    assert list(pd.read_csv(table)["epoch"]) == [1, 2, 3, 4]
+    for resumed, whole in zip(weights_of(tmp_path / "run"), weights_of(tmp_path / "whole"), strict=True):
         assert (resumed == whole).all()
 
 

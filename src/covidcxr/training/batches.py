@@ -52,7 +52,13 @@ Batch = tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.float32]]
 
 
 class NumberedBatches(Protocol):
-    """Batches of NumPy arrays by their number in the epoch."""
+    """Batches of NumPy arrays by their number in an epoch.
+
+    Attributes:
+        epoch: Number of the next pass over the data.
+    """
+
+    epoch: int
 
     def __len__(self) -> int: ...
 

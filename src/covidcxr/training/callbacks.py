@@ -1,7 +1,6 @@
 """Keras callbacks of a run: exact resumption, a check for finite losses, a progress bar, history and curves."""
 
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +9,7 @@ from tqdm import tqdm
 
 from covidcxr._files import whole
 from covidcxr.errors import RecipeError
-from covidcxr.training.batches import Batches
+from covidcxr.training.batches import NumberedBatches
 
 
 class EpochSeed(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
@@ -20,15 +19,15 @@ class EpochSeed(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not 
     at the start of every epoch.
     """
 
-    def __init__(self, batches: Batches, *, seed: int, first_epoch: int) -> None:
+    def __init__(self, batches: NumberedBatches, seed: int) -> None:
         super().__init__()
-        self._batches, self._seed, self._first = batches, seed, first_epoch
+        self._batches, self._seed = batches, seed
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: D102
-        self._batches.epoch = self._first + epoch
+        self._batches.epoch = epoch
         generators = [variable for variable in self.model.variables if "seed_generator" in variable.path]
         for place, state in enumerate(generators):
-            state.assign([self._seed * 1_000 + place, (self._first + epoch) * 1_000_000])
+            state.assign([self._seed * 1_000 + place, epoch * 1_000_000])
 
 
 class FiniteLoss(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
@@ -61,57 +60,43 @@ def check_finite(model: keras.Model, out: Path) -> None:
         raise RecipeError(f"Expected finite weights in {out}. Received NaN or infinity.")
 
 
-class Progress:
+class Progress(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
     """Progress bar over all phases; steps done before a stop are included."""
 
     def __init__(self, total: int) -> None:
+        super().__init__()
         self._bar = tqdm(total=total, desc="training", unit="step", mininterval=1)
 
-    def phase(self, first_epoch: int) -> keras.callbacks.Callback:
-        """Return the callback of the phase that starts with epoch ``first_epoch``."""
-        return _ProgressCallback(self._bar, first_epoch)
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: D102
+        done = epoch * self.params["steps"]
+        if done > self._bar.n:  # a resumed run: earlier steps must not count in the estimate of the time left
+            self._bar.initial += done - self._bar.n
+            self._bar.n = done
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: D102
+        self._bar.update(1)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: D102
+        numbers = {name: f"{value:.3f}" for name, value in (logs or {}).items()}
+        self._bar.set_postfix(epoch=epoch + 1, **numbers)
 
     def close(self) -> None:
         """Finish the bar."""
         self._bar.close()
 
 
-class _ProgressCallback(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
-    def __init__(self, bar: Any, first_epoch: int) -> None:  # noqa: ANN401 - tqdm is not typed
-        super().__init__()
-        self._bar, self._first = bar, first_epoch
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        done = (self._first + epoch) * self.params["steps"]
-        if done > self._bar.n:  # a resumed run: earlier steps must not count in the estimate of the time left
-            self._bar.initial += done - self._bar.n
-            self._bar.n = done
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        self._bar.update(1)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        numbers = {name: f"{value:.3f}" for name, value in (logs or {}).items()}
-        self._bar.set_postfix(epoch=self._first + epoch + 1, **numbers)
-
-
-class History:
+class History(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
     """Table of the epochs (CSV) and its curves (PNG), rewritten after every epoch."""
 
     def __init__(self, table: Path, curves: Path) -> None:
+        super().__init__()
         self._table, self._curves = table, curves
 
-    def phase(self, first_epoch: int) -> keras.callbacks.Callback:
-        """Return the callback of the phase that starts with epoch ``first_epoch``."""
-        return keras.callbacks.LambdaCallback(
-            on_epoch_end=lambda epoch, logs: self._append(first_epoch + epoch + 1, logs)
-        )
-
-    def _append(self, epoch: int, logs: dict[str, float]) -> None:
-        row = pd.DataFrame([{"epoch": epoch, **logs}])
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: D102
+        row = pd.DataFrame([{"epoch": epoch + 1, **(logs or {})}])
         if self._table.exists():
             earlier = pd.read_csv(self._table)
-            row = pd.concat([earlier[earlier["epoch"] < epoch], row])
+            row = pd.concat([earlier[earlier["epoch"] <= epoch], row])
         with whole(self._table) as partial:
             row.to_csv(partial, index=False)
         self._plot(row)

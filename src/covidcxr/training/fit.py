@@ -125,7 +125,6 @@ def make_batches(records: Sequence[Record], recipe: Recipe, *, training: bool, c
 
 def _fit(model: keras.Model, recipe: Recipe, batches: Batches, validation: Batches | None, out: Path) -> None:
     phases = recipe.training.phases
-    history = History(out / HISTORY, out / "curves.png")
     progress = Progress(total=len(batches) * sum(phase.epochs for phase in phases))
     first = 0
     for number, phase in enumerate(phases):
@@ -135,15 +134,16 @@ def _fit(model: keras.Model, recipe: Recipe, batches: Batches, validation: Batch
             keras.callbacks.BackupAndRestore(
                 out / "checkpoints" / f"phase{number}", double_checkpoint=True, delete_checkpoint=False
             ),
-            EpochSeed(batches, seed=recipe.training.seed, first_epoch=first),
-            progress.phase(first),
-            history.phase(first),
+            EpochSeed(batches, recipe.training.seed),
+            progress,
+            History(out / HISTORY, out / "curves.png"),
             FiniteLoss(out),
         ]
         model.fit(
             pipeline(batches),
             validation_data=pipeline(validation) if validation else None,
-            epochs=phase.epochs,
+            initial_epoch=first,
+            epochs=first + phase.epochs,
             callbacks=callbacks,
             shuffle=False,
             verbose=0,

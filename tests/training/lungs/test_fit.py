@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from covidcxr.errors import RecipeError
+from covidcxr.errors import ArtifactError, RecipeError
+from covidcxr.images.phantom import radiograph
 from covidcxr.prediction.lungs import LungSegmenter
 from covidcxr.training.callbacks import History
 from covidcxr.training.lungs.data import find_pairs
@@ -19,14 +20,18 @@ from covidcxr.training.lungs.fit import (
     HISTORY,
     MODEL,
     NETWORK,
+    PREPROCESSING,
     REPORT,
+    TOLERANCE,
     LungSettings,
+    export_lungs,
     lung_loss,
     pixel_accuracy,
     train_lungs,
 )
 from covidcxr.training.networks.efficientnet_lite import load_backbone
 from covidcxr.training.networks.lung_cells import NAME, WEIGHTS, lung_cells
+from covidcxr.training.networks.lung_unet import lung_unet
 from support.small_lungs import write_lungs
 
 COVIDCXR = Path(sys.executable).with_name("covidcxr")
@@ -98,7 +103,7 @@ def test_a_stopped_run_goes_on_and_ends_the_same(root, finished, tmp_path, monke
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(History, "_append", stop)
+        patch.setattr(History, "on_epoch_end", stop)
         with pytest.raises(KeyboardInterrupt):
             train_lungs(root, tmp_path / "run", LungSettings(epochs=2))
     assert not (tmp_path / "run" / NETWORK).exists()
@@ -159,3 +164,39 @@ def test_accuracy_takes_pixels_for_lung_from_half_on():
     lungs[0, :4], lungs[0, 4] = 1, 0.4
     assert np.asarray(pixel_accuracy(lungs, lungs)) == 1
     assert np.asarray(pixel_accuracy(lungs, np.zeros_like(lungs))) == pytest.approx(0.6)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A network whose normalisation has statistics other than 0 and 1, as a trained one has."""
+    network = lung_unet(size=PREPROCESSING.size, channels=2)
+    rng = np.random.default_rng(0)
+    network.set_weights([weights + rng.uniform(-0.1, 0.1, weights.shape) for weights in network.get_weights()])
+    return network
+
+
+def test_shape_and_range(model):
+    lungs = np.asarray(model(np.zeros((3, 128, 128, 1), np.uint8)))
+    assert lungs.shape == (3, 128, 128, 1)
+    assert lungs.dtype == np.float32
+    assert lungs.min() >= 0
+    assert lungs.max() <= 1
+
+
+@pytest.mark.parametrize("batch", [1, 5, 33])
+def test_the_file_equals_keras(model, tmp_path, batch):
+    export_lungs(model, tmp_path / "lungs.onnx", data_hash="0" * 64)
+    segmenter = LungSegmenter.load(tmp_path / "lungs.onnx")
+    assert segmenter.preprocessing == PREPROCESSING
+    greys = [radiograph(np.random.default_rng(n), size=(96, 80)) for n in range(batch)]
+    expected = np.asarray(model(np.stack([PREPROCESSING(grey) for grey in greys])[..., np.newaxis]))[..., 0]
+    received = segmenter.probabilities(greys)
+    assert np.ptp(expected) > 0.01
+    assert np.abs(received - expected).max() <= TOLERANCE
+
+
+def test_a_file_that_differs_is_noticed(model, tmp_path, monkeypatch):
+    monkeypatch.setattr("covidcxr.training.lungs.fit.TOLERANCE", -1.0)
+    with pytest.raises(ArtifactError, match="equal Keras"):
+        export_lungs(model, tmp_path / "lungs.onnx", data_hash="0" * 64)
+    assert not list(tmp_path.iterdir())

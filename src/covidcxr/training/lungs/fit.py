@@ -24,7 +24,7 @@ from covidcxr.prediction.lungs import METADATA_KEY, LungSegmenter
 from covidcxr.recipes.recipe import Augmentation
 from covidcxr.recipes.run_folder import holds_run, write_run
 from covidcxr.training.batches import pipeline
-from covidcxr.training.callbacks import FiniteLoss, History, Progress, check_finite
+from covidcxr.training.callbacks import EpochSeed, FiniteLoss, History, Progress, check_finite
 from covidcxr.training.export import convert, save_checked
 from covidcxr.training.lungs.data import LungPair, MaskBatches, find_pairs, load_pairs, pairs_hash, split_by_hospital
 from covidcxr.training.lungs.report import evaluate, evaluate_cells
@@ -145,9 +145,9 @@ def _fit(
     progress = Progress(total=steps)
     callbacks = [
         keras.callbacks.BackupAndRestore(out / "checkpoints", double_checkpoint=True, delete_checkpoint=False),
-        keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, _: setattr(batches, "epoch", epoch)),
-        progress.phase(0),
-        History(out / HISTORY, out / "curves.png").phase(0),
+        EpochSeed(batches, settings.seed),
+        progress,
+        History(out / HISTORY, out / "curves.png"),
         FiniteLoss(out),
     ]
     model.fit(pipeline(batches), epochs=settings.epochs, callbacks=callbacks, shuffle=False, verbose=0)
