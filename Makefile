@@ -110,7 +110,7 @@ $(VENV)/serving: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 
 $(VENV)/everything: pyproject.toml $(CONSTRAINTS) | $(VENV)/bin/python
 	$(PIP) 'pip>=25.1'  # the first that knows dependency groups
-	$(PIP) -c $(CONSTRAINTS) --group dev --group docs -e '.[train,web,dicom,batch]'
+	$(PIP) --no-compile -c $(CONSTRAINTS) --group dev --group docs -e '.[train,web,dicom,batch]'
 	touch $@ $(VENV)/serving
 
 clean:
