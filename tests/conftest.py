@@ -9,6 +9,8 @@ import pytest
 
 from support.environment import ROOT, missing, missing_extras, program
 
+FIRST = ("docs/test_notebooks.py", "deploy/test_containers.py", "docs/test_site.py", "test_package.py")
+"""The longest files, which begin first so that none of them is what everything waits for at the end."""
 BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 
@@ -16,6 +18,12 @@ def pytest_configure() -> None:
     """Let Ctrl-C reach the programs that tests start, also where the tests run as a background job that ignores it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files; all others keep their order."""
+    order = {Path(__file__).parent / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: order.get(item.path, len(FIRST)))
 
 
 class Uninstalled(pytest.Directory):
