@@ -17,7 +17,7 @@ EARLIEST = 315532800
 
 
 def build(source: Path, out: Path, epoch: int) -> list[Path]:
-    """Build both archives.
+    """Build both archives with the setuptools that is installed, which constraints.txt pins.
 
     Args:
         source: Root of the repository.
@@ -28,7 +28,8 @@ def build(source: Path, out: Path, epoch: int) -> list[Path]:
         The wheel and the source archive.
     """
     environment = os.environ | {"SOURCE_DATE_EPOCH": str(epoch)}
-    subprocess.run([sys.executable, "-m", "build", "--outdir", out, source], env=environment, check=True)
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", out, source]
+    subprocess.run(command, env=environment, check=True)
     (archive,), (wheel,) = out.glob("*.tar.gz"), out.glob("*.whl")
     archive.write_bytes(repacked(archive.read_bytes(), epoch))
     return [wheel, archive]
