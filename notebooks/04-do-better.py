@@ -34,7 +34,7 @@ from covidcxr.training.batches import load_images
 from covidcxr.training.networks import build
 from covidcxr.training.robust_features import opaque_images
 
-PER_CELL = 300
+PER_CELL = 100
 """Most images of one origin and class, so that no collection outweighs the others and the cells finish soon."""
 LEAST = 50
 """Fewest images of an origin whose mean counts as much as another's."""
