@@ -1,5 +1,6 @@
 """Reports of the protocols: report.json and, for people, report.html with plots."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,4 +58,5 @@ def render(report: EvaluationReport, figures: Mapping[str, bytes]) -> str:
         report: The report.
         figures: Plots as PNG files by name.
     """
-    return render_page("covidcxr.evaluation", "evaluation.html", figures, report=report)
+    parts = defaultdict(lambda: None, report)  # the template asks for parts that only some protocols have
+    return render_page("covidcxr.evaluation", "evaluation.html", figures, report=parts)
