@@ -100,11 +100,22 @@ def test_a_dicom_image_gets_a_structured_report_of_its_study(client):
 
 
 @pytest.mark.parametrize("vr", [b"FD", b"ZZ"])
-def test_a_header_that_cannot_be_read_is_told_without_what_it_holds(client, vr):
+def test_an_unreadable_optional_attribute_is_left_out_of_the_report(client, vr):
     answer = report(client, with_age_as(vr, dicom(GREY, **PATIENT, **UIDS)))
+    ds = dcmread(BytesIO(answer.data))
+    assert (answer.status_code, ds.PatientID, ds.StudyInstanceUID) == (200, "Roe-17", "1.2.3")
+    assert not ds.get("PatientAge")
+
+
+@pytest.mark.parametrize("vr", [b"FD", b"ZZ"])
+def test_an_unreadable_study_is_refused_without_quoting_the_header(client, vr):
+    study = b"\x20\x00\x0d\x00"  # the tag of StudyInstanceUID
+    data = dicom(GREY, **PATIENT, **UIDS)
+    assert study + b"UI" in data
+    answer = report(client, data.replace(study + b"UI", study + vr))
     assert answer.status_code == 422
-    assert answer.json["detail"].startswith("Expected a DICOM image to report on. Received one that cannot be read: ")
-    assert not any(value in answer.text for value in PATIENT.values())
+    assert answer.json["detail"].startswith("Expected a DICOM image")
+    assert not any(value in answer.text for value in [*PATIENT.values(), *UIDS.values()])
 
 
 def test_what_cannot_have_a_report_is_told(client, monkeypatch):
