@@ -13,6 +13,8 @@ from covidcxr.batch.run import BatchOptions, run
 from covidcxr.errors import BatchError
 from support.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 IMAGES = 1000
 STORE_BYTES = 80 * 2**20
 
@@ -39,7 +41,6 @@ def actors(node):
     return [child for child in children if "ShardActor" in " ".join(child.cmdline())]
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*")
 def test_a_killed_command_worker_and_machine_lose_and_double_nothing(cluster, pictures, tmp_path, model_file):
     """One batch: kill -9 of the command early, then, while it goes on, of a worker, and of a machine half way."""
@@ -73,7 +74,6 @@ def test_a_killed_command_worker_and_machine_lose_and_double_nothing(cluster, pi
     assert not list(out.rglob(".*.part*"))
 
 
-@pytest.mark.slow
 def test_a_head_that_dies_ends_the_command_with_a_message(cluster, pictures, tmp_path, model_file):
     table, out = many(pictures, tmp_path, 20_000), tmp_path / "out"
     cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)

@@ -31,6 +31,8 @@ from covidcxr.errors import BatchError, LockedError
 from covidcxr.images.phantom import radiograph
 from support.processes import eventually
 
+pytestmark = pytest.mark.slow
+
 
 def unwatched(plan, left, done):
     return done

@@ -15,6 +15,8 @@ from support.processes import children, eventually
 from support.serving import SERVE, ask, serving
 from support.uploads import MULTIPART, dicom, multipart, picture
 
+pytestmark = pytest.mark.slow
+
 API = "/api/v1/predictions"
 GREY = radiograph(np.random.default_rng(0), size=(240, 200))
 

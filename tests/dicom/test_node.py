@@ -32,6 +32,8 @@ from support.fuzz import request
 from support.ports import free_port, listens
 from support.processes import eventually
 
+pytestmark = pytest.mark.slow
+
 
 def pictures(folder, *datasets):
     folder.mkdir(exist_ok=True)

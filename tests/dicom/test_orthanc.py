@@ -4,8 +4,12 @@ import re
 import time
 import urllib.request
 
+import pytest
+
 from support.dicom_node import chest, save
 from support.orthanc import CONFIGURATION, orthanc_and_node
+
+pytestmark = pytest.mark.slow
 
 IMAGES = 2
 

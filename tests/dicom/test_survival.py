@@ -3,7 +3,11 @@
 import logging
 import os
 
+import pytest
+
 from support.survival import fuzzed, killed_twice
+
+pytestmark = pytest.mark.slow
 
 IMAGES = int(os.environ.get("COVIDCXR_DICOM_IMAGES", "16"))
 ASSOCIATIONS = int(os.environ.get("COVIDCXR_DICOM_ASSOCIATIONS", "4"))

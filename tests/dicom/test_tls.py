@@ -10,6 +10,8 @@ from support.environment import program
 from support.ports import free_port
 from support.processes import eventually
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):

@@ -17,6 +17,8 @@ from support.dicom_node import NAME, PATIENT_ID, chest, save, send
 from support.orthanc import CONFIGURATION, orthanc
 from support.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def server(tmp_path):

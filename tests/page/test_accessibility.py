@@ -10,7 +10,6 @@ from covidcxr.prediction.verdict import Audit, Finding, Verdict
 from support.browsing import BRIGHT, RADIOGRAPH, TEXT, choose, serving, wait_done
 from support.small_models import with_metadata
 
-pytestmark = pytest.mark.slow
 GRAVE = {"serious", "critical"}
 
 

@@ -13,7 +13,6 @@ from support.browsing import BRIGHT, GREY, NORMAL, RADIOGRAPH, TEXT, choose, wai
 from support.pdf_text import text_of
 from support.uploads import dicom, picture
 
-pytestmark = pytest.mark.slow
 FLAT = "flat.png"
 UIDS = {"StudyInstanceUID": "1.2.3", "SeriesInstanceUID": "1.2.3.4", "SOPInstanceUID": "1.2.3.4.5"}
 PLATE = ("plate.dcm", dicom(GREY, PatientID="Roe-17", **UIDS))

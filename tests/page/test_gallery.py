@@ -186,7 +186,6 @@ def test_whoever_runs_the_server_can_keep_it_from_fetching(predictor, monkeypatc
     assert [sample["title"] for sample in answer["samples"]] == ["A drawing"]
 
 
-@pytest.mark.slow
 def test_examples_are_downloaded_when_the_gallery_opens_and_scored_when_chosen(open_page, predictor, collection):
     with serving(predictor, collection.url) as address:
         page = open_page(address)
@@ -208,7 +207,6 @@ def test_examples_are_downloaded_when_the_gallery_opens_and_scored_when_chosen(o
         assert sorted(set(collection.asked)) == sorted(collection.asked)
 
 
-@pytest.mark.slow
 def test_without_the_collection_the_gallery_says_so_and_offers_a_drawing(page):
     page.get_by_text("Try an example").click()
     expect(page.locator("#samples-note")).to_contain_text("cannot reach the collection")

@@ -20,8 +20,6 @@ from support.browsing import (
 )
 from support.uploads import dicom
 
-pytestmark = pytest.mark.slow
-
 
 def states(page):
     return page.locator(".strip-state").all_inner_texts()

@@ -32,8 +32,6 @@ from support.browsing import (
 from support.small_models import with_metadata
 from support.uploads import picture
 
-pytestmark = pytest.mark.slow
-
 
 def test_dropped_files_become_cards(page, predictor):
     drop(page, NORMAL, RADIOGRAPH, TEXT, BRIGHT)

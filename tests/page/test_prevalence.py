@@ -9,8 +9,6 @@ from covidcxr.prediction.predictor import Predictor
 from support.browsing import BRIGHT, GREY, NORMAL, choose, prevalence, serving, wait_done
 from support.uploads import picture
 
-pytestmark = pytest.mark.slow
-
 
 def predictive_values(point, share):
     """Return PPV and NPV, counted in a million people."""

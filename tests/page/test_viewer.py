@@ -7,8 +7,6 @@ from playwright.sync_api import expect
 from support.browsing import BRIGHT, GREY, NORMAL, TEXT, choose, shown, switch, wait_done, without_map
 from support.uploads import picture
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def card(page):

@@ -17,6 +17,8 @@ import pytest
 from covidcxr.images.phantom import Opacity, radiograph
 from covidcxr.prediction.predictor import Predictor
 
+pytestmark = pytest.mark.slow
+
 RECORD = Path(__file__).with_name("answers.json")
 SIZES = [(512, 448), (1024, 896), (300, 420), (2000, 1700), (96, 96), (224, 224)]
 PICTURES = 24

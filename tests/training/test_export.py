@@ -17,6 +17,8 @@ from covidcxr.training.fit import VALIDATION, load_run, train
 from covidcxr.training.networks import build
 from support.small_recipes import small_recipe
 
+pytestmark = pytest.mark.slow
+
 THREE = small_recipe(
     architecture="efficientnet_lite0",
     labels=["normal", "pneumonia", "covid"],

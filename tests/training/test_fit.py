@@ -19,6 +19,8 @@ from covidcxr.training.fit import HISTORY, MODEL, VALIDATION, load_run, set_trai
 from support.processes import eventually
 from support.small_recipes import small_recipe
 
+pytestmark = pytest.mark.slow
+
 COVIDCXR = Path(sys.executable).with_name("covidcxr")
 LONG = small_recipe(phases='{ trainable = "all", epochs = 12, learning_rate = 1e-3 }')
 
@@ -48,7 +50,6 @@ def test_a_run_folder_holds_what_the_run_depends_on(finished):
     assert not (finished / VALIDATION).exists(), "it has no validation groups"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGINT])
 def test_a_stopped_run_goes_on_and_ends_the_same(records, finished, tmp_path, stop):
     write_manifest(records, tmp_path / "manifest.csv")

@@ -11,6 +11,8 @@ from support.environment import program
 from support.serving import serving
 from support.uploads import picture
 
+pytestmark = pytest.mark.slow
+
 PAGE = Path(__file__).parents[2] / "docs" / "api.md"
 TOKEN = "a-token-of-some-length"
 

@@ -51,7 +51,10 @@ HEADER = {
     "PatientSex": "F",
 }
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # as the server does: decoders warn of what is broken
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # as the server does: decoders warn of what is broken
+]
 
 
 def run_length_encoded():

@@ -29,6 +29,8 @@ from covidcxr.web.http.access_log import WELL_FORMED
 from support.small_models import with_metadata
 from support.uploads import MULTIPART, dicom, multipart, picture
 
+pytestmark = pytest.mark.slow
+
 GREY = radiograph(np.random.default_rng(0), size=(240, 200))
 EXAMPLES = int(os.environ.get("COVIDCXR_API_EXAMPLES", "8"))
 """Generated requests for each operation."""

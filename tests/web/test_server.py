@@ -21,6 +21,8 @@ from support.processes import children, eventually
 from support.serving import ask, serving
 from support.uploads import MULTIPART, dicom, multipart, picture
 
+pytestmark = pytest.mark.slow
+
 API = "/api/v1/predictions"
 GREY = radiograph(np.random.default_rng(0), size=(240, 200))
 BODY = multipart([("a.png", picture(GREY))])

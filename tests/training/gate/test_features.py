@@ -29,6 +29,8 @@ from covidcxr.training.gate.fit import ADULT, CODES, Gate
 from covidcxr.training.networks import build
 from support.small_recipes import small_recipe
 
+pytestmark = pytest.mark.slow
+
 
 def reject(number, path, view, source="nih"):
     """Return a picture that was left out for its view."""

@@ -34,6 +34,8 @@ from covidcxr.training.networks.lung_cells import NAME, WEIGHTS, lung_cells
 from covidcxr.training.networks.lung_unet import lung_unet
 from support.small_lungs import write_lungs
 
+pytestmark = pytest.mark.slow
+
 COVIDCXR = Path(sys.executable).with_name("covidcxr")
 
 
@@ -97,7 +99,6 @@ def test_the_report_says_what_was_held_out(finished, root):
     assert {"covidcxr", "tensorflow", "keras", "onnxruntime"} <= set(report["versions"])
 
 
-@pytest.mark.slow
 def test_a_stopped_run_goes_on_and_ends_the_same(root, finished, tmp_path, monkeypatch):
     def stop(self, epoch, logs):
         raise KeyboardInterrupt

@@ -16,6 +16,8 @@ from covidcxr.training.lungs.fit import CELLS_PREPROCESSING
 from covidcxr.training.networks import build
 from covidcxr.training.networks.lung_pooled import STAGES
 
+pytestmark = pytest.mark.slow
+
 SIZE, PATCH = 224, 28
 PREPROCESSING = replace(CELLS_PREPROCESSING, crop=1.0)
 """The whole drawing: there is room around the lungs."""
