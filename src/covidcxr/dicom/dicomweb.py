@@ -162,7 +162,7 @@ def pull(
     After an interruption, another call with the same queue continues.
 
     Returns:
-        Number of images of the queue in each state. Results of SCORED images could not be stored: call again.
+        Number of images of the queue in each state. Results of SCORED images could not be stored; call again for them.
 
     Raises:
         PeerError: The server cannot be reached, or violates the standard.

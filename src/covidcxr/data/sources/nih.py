@@ -13,7 +13,7 @@ TABLES = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 """The table of 2020 and the original one, which the Kaggle copy contains."""
 
 FINDINGS = {"No Finding": Label.NORMAL, "Pneumonia": Label.PNEUMONIA}
-"""Every image has a list of findings: a list with Pneumonia is pneumonia, No Finding alone is normal."""
+"""Every image has a list of findings. A list with Pneumonia is pneumonia, No Finding alone is normal."""
 
 
 def read(folder: Path) -> Iterator[Item]:
