@@ -12,11 +12,6 @@ from typing import IO, Any
 
 from covidcxr.errors import LockedError
 
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
-
 _STEM = 40  # characters of the target's name that its partial file keeps; file systems take 255 bytes
 
 
@@ -85,9 +80,13 @@ def lock(path: Path) -> IO[bytes]:
     """
     file = path.open("ab")
     try:
-        if sys.platform == "win32":
+        if sys.platform == "win32":  # imported here: each system has one of them only
+            import msvcrt
+
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
+            import fcntl
+
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.close()

@@ -78,10 +78,13 @@ def test_a_head_that_dies_ends_the_command_with_a_message(cluster, pictures, tmp
     table, out = many(pictures, tmp_path, 20_000), tmp_path / "out"
     cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
     command = [sys.executable, "-m", "covidcxr", "batch", str(table), "--out", str(out), "--model", str(model_file)]
-    process = subprocess.Popen([*command, "--ray", cluster.address], stderr=subprocess.PIPE, text=True)
-    wait_for_parts(out, process, 2)
-    cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
-    said = process.communicate(timeout=300)[1]
+    with subprocess.Popen([*command, "--ray", cluster.address], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_for_parts(out, process, 2)
+            cluster.head_node.kill_all_processes(check_alive=False, allow_graceful=False)
+            said = process.communicate(timeout=300)[1]
+        finally:
+            process.kill()
     assert process.returncode == 1
     assert "Traceback" not in said
     assert "Expected a running Ray cluster. Received " in said

@@ -300,7 +300,7 @@ def wait_for_parts(out: Path, process: subprocess.Popen, count: int) -> list[Pat
         found = list(out.glob("rows/part-*.parquet"))
         return found if len(found) >= count else []
 
-    return eventually(parts, process=process)
+    return eventually(parts, 180, process=process)  # a Ray cluster takes its time on a busy machine
 
 
 def test_other_programs_read_the_folder_of_the_rows_as_one_table(batch, pictures, tmp_path):

@@ -134,7 +134,7 @@ def test_p4_looks_at_the_external_set_and_notes_it(records, three, tmp_path):
 
 def test_a_manifest_that_was_not_trained_on_is_refused(records, binary):
     moved = [replace(r, group="other") if r.patient_id == "p0" else r for r in records]
-    with pytest.raises(ManifestError, match="may have been seen in training"):
+    with pytest.raises(ManifestError, match="may have seen its test images"):
         evaluate(Protocol.CLASSIC, Predictor.load(binary), moved)
 
 
