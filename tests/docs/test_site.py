@@ -94,7 +94,7 @@ def test_the_site_is_whole_and_needs_no_other_host(site):
 @pytest.mark.slow
 def test_docstrings_and_signatures_are_on_the_pages(site):
     text = (site / "reference" / "covidcxr.images.preprocessing.html").read_text("utf-8")
-    assert "How a grey image becomes a network input" in text
+    assert "The conversion of a grey image to a network input" in text
     assert 'id="covidcxr.images.preprocessing.Preprocessing"' in text
 
 
