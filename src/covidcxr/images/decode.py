@@ -38,8 +38,8 @@ def read_image(path: Path) -> Grey:
     """Decode an image file.
 
     Args:
-        path: PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a raw image of the JSRT database, recognised by content, not by
-            name.
+        path: PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a raw file of the JSRT database; recognised by content, not
+            by name.
 
     Returns:
         uint8, shape (height, width); see Grey.

@@ -29,7 +29,7 @@ class Parts:
 
 
 def split_parts(records: Sequence[Record], recipe: Recipe) -> Parts:
-    """Divide the records that a recipe selects by the splits of the manifest. External and reserved records are in no part.
+    """Divide the records that a recipe selects by the splits of the manifest, without external and reserved ones.
 
     Raises:
         ManifestError: A class of the recipe has no record.
