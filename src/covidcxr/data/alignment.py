@@ -43,6 +43,7 @@ _LEVELS = (_Level(32, 3, 1 / 40, 1 / 12), _Level(64, 2, 1 / 128, 1 / 24), _Level
 _MARGIN = 1 / 20  # share of the side excluded from the fit, where the filter lacks neighbours
 _LONGEST_STEP = 0.03  # share of the side
 _MAX_CROP = 0.36  # share of the side; copies cropped more than this are not detected
+_MIN_WHOLE = 0.7  # share of the side of the smaller picture that the other must show
 _BLOCKS = 6  # per side
 _RANK = 65  # percentile of the blocks: text, arrows and clipping may spoil over a third of them
 _NOISE = 1.0  # grey levels; weaker detail counts as none
@@ -68,12 +69,12 @@ class Axis:
 
     @property
     def plausible(self) -> bool:
-        """Whether the overlap covers most of both thumbnails."""
+        """Whether the overlap covers most of one thumbnail, and of the other what the largest crop leaves."""
         least = 1 - 2 * _MAX_CROP
         if not least < self.scale < 1 / least:
             return False
         low, high, low_b, high_b = self.overlap()
-        return min(high - low, high_b - low_b) > least
+        return min(high - low, high_b - low_b) > least and max(high - low, high_b - low_b) > _MIN_WHOLE
 
 
 def agreement(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis) -> float:

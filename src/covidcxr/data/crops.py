@@ -25,16 +25,17 @@ CUTS = np.array(list(product(STEPS, repeat=4)), np.float32)
 """Shares cropped from left, right, top and bottom: float32, shape (256, 4)."""
 MIN_SIMILARITY = 0.62
 """Smallest similarity of the short vectors of a pair that is fitted."""
-FEW = 32
-"""Up to so many pictures, all pairs are fitted: there are too few to tell what chests have in common."""
+FEW = 200
+"""Up to so many pictures, all pairs are fitted: there are too few to learn what chests have in common."""
 _SIDE = 64  # pixels, of the pictures from which crops are sampled
 _SHORT, _LENGTH = 8, 40  # side of the cuts that become vectors, and their length
-_ROUNDS = ((8, 0.82), (8, 0.89), (16, 0.9), (16, 0.93), (32, 0.9), (32, 0.92), (32, 0.93))
+_ROUNDS = ((8, 0.8), (8, 0.89), (16, 0.87), (16, 0.93), (32, 0.9), (32, 0.92), (32, 0.93))
 """Rounds of the fit, with a step before each but the first: side in pixels, and the smallest correlation to go on."""
-_DETAILS = ((32, 0.84), (64, 0.6))
+_DETAILS = ((32, 0.8), (64, 0.55))
 """Comparisons of detail after the fit: side in pixels, and the smallest correlation to go on."""
 _FINE, _WIDE = 0.7, 2.0  # pixels, sigma of the Gaussians whose difference is detail
 _SHRINKING = 2  # the pictures from which crops are sampled, as multiples of the side of the crop
+_PRIOR = 32  # pictures; the mean of fewer is mostly those pictures themselves
 _LEARNED = 1000  # pictures from which the short vectors are learned
 _ROWS = 128  # pictures compared with all others at a time
 _PAIRS = 2048  # pairs fitted at a time
@@ -108,7 +109,7 @@ class _Search:
         whole = np.zeros((1, 4), np.float32)
         self.wholes = {side: _standardised(_sampled(pictures, whole, side)) for side in sides}
         learned = _all_cuts(pictures[:: -(-len(pictures) // _LEARNED)])
-        self.means = learned.mean(axis=1, keepdims=True) * np.float32(learned.shape[1] / (learned.shape[1] + FEW))
+        self.means = learned.mean(axis=1, keepdims=True) * np.float32(learned.shape[1] / (learned.shape[1] + _PRIOR))
         self.projection = _projection(learned, self.means)
         self.vectors = np.empty((len(CUTS), len(pictures), self.projection.shape[1]), np.float32)
         for start in range(0, len(pictures), _ROWS):
@@ -163,7 +164,8 @@ def _shrunk(pictures: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
         return pictures
     block = pictures.shape[1] // side
     means = pictures.reshape(-1, side, block, side, block).mean(axis=(2, 4), dtype=np.float32)
-    return np.rint(means).astype(np.uint8)
+    shrunk: NDArray[np.uint8] = np.rint(means).astype(np.uint8)
+    return shrunk
 
 
 def _all_cuts(pictures: NDArray[np.uint8]) -> Floats:
@@ -181,10 +183,9 @@ def _all_cuts(pictures: NDArray[np.uint8]) -> Floats:
 
 def _weights(low: Floats, high: Floats, side: int, pixels: int) -> Floats:
     """Return weights that average the cells of an axis after a crop: float32, shape (n, side, pixels)."""
-    edges = (low[:, None] + (1 - low - high)[:, None] * np.linspace(0, 1, side + 1, dtype=np.float32)) * pixels
-    pixel = np.arange(pixels, dtype=np.float32)
-    covered = np.clip(edges[:, :, None] - pixel, 0, 1)  # of each pixel, up to each edge
-    weights: Floats = np.diff(covered, axis=1) / np.diff(edges, axis=1)[:, :, None]
+    edges = (low[:, None] + (1 - low - high)[:, None] * np.linspace(0, 1, side + 1)) * pixels
+    covered = np.clip(edges[:, :, None] - np.arange(pixels), 0, 1)  # of each pixel, up to each edge
+    weights: Floats = (np.diff(covered, axis=1) / np.diff(edges, axis=1)[:, :, None]).astype(np.float32)
     return weights
 
 
@@ -207,7 +208,7 @@ def _detail(thumbnails: NDArray[np.uint8], cut: Floats, side: int) -> Floats:
 def _moves(unit: Floats, target: Floats) -> Floats:
     """Return a Gauss-Newton step: more cropped from left, right, top and bottom, in shares of the crop."""
     side = unit.shape[1]
-    place = (np.arange(side, dtype=np.float32) + 0.5) / side
+    place = ((np.arange(side) + 0.5) / side).astype(np.float32)
     down, right = np.gradient(unit, 1 / side, axis=(1, 2))
     # a crop that starts later moves its start, and one that ends earlier moves its end back
     columns = (unit, right * (1 - place), -right * place, down * (1 - place[:, None]), -down * place[:, None])
@@ -215,7 +216,7 @@ def _moves(unit: Floats, target: Floats) -> Floats:
     normal = design @ design.transpose(0, 2, 1)
     normal += (1e-3 * normal + 1e-6) * np.eye(len(columns), dtype=np.float32)  # a uniform picture has no slopes
     solution = np.linalg.solve(normal, design @ target[:, :, None])[:, :, 0]
-    moves: Floats = solution[:, 1:] / np.maximum(solution[:, :1], 0.3)
+    moves: Floats = (solution[:, 1:] / np.maximum(solution[:, :1], 0.3)).astype(np.float32)
     return moves
 
 
@@ -226,26 +227,29 @@ def _projection(cuts: Floats, means: Floats) -> Floats:
     discriminant analysis, Fisher 1936).
     """
     grid = cuts.reshape(*[len(STEPS)] * 4, -1, cuts.shape[-1])
-    within = np.zeros((cuts.shape[-1],) * 2, np.float32)
+    within = np.zeros((cuts.shape[-1],) * 2)
     for axis in range(4):
         change = np.diff(grid, axis=axis).reshape(-1, cuts.shape[-1])
         within += change.T @ change / len(change) / 12  # variance of a uniform move within a step
-    within += np.eye(len(within), dtype=np.float32) * np.trace(within) / len(within) * 0.02
+    within += np.eye(len(within)) * (np.trace(within) / len(within) * 0.02 + 1e-9)  # of uniform pictures, 0
     apart = (cuts - means).reshape(-1, cuts.shape[-1])
     total = apart.T @ apart / len(apart) + within
-    values, vectors = np.linalg.eigh(within.astype(np.float64))
+    values, vectors = np.linalg.eigh(within)
     whiten = vectors / np.sqrt(values)
     ratio, directions = np.linalg.eigh(whiten.T @ total @ whiten)
     ratio, directions = ratio[::-1][:_LENGTH], directions[:, ::-1][:, :_LENGTH]
-    return (whiten @ directions * np.sqrt(np.maximum(1 - 1 / ratio, 1e-3) / ratio)).astype(np.float32)
+    scaled = whiten @ directions * np.sqrt(np.maximum(1 - 1 / ratio, 1e-3) / ratio)
+    projection: Floats = scaled.astype(np.float32)
+    return projection
 
 
 def _standardised(values: Floats) -> Floats:
-    flat = values.reshape(len(values), -1)
-    return _unit(flat - flat.mean(axis=1, keepdims=True))
+    flat = values.reshape(len(values), values.shape[1] * values.shape[2])
+    centred: Floats = flat - flat.mean(axis=1, keepdims=True)
+    return _unit(centred)
 
 
 def _unit(vectors: Floats) -> Floats:
     length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    unit: Floats = vectors / np.where(length > 1e-6, length, 1)
+    unit: Floats = (vectors / np.where(length > 1e-6, length, 1)).astype(np.float32, copy=False)
     return unit
