@@ -49,7 +49,7 @@ def test_counts_add_up(made):
 
 
 def test_findings_without_a_class_have_a_column_of_their_own(made):
-    folder, data = made
+    _, data = made
     nodule = replace(
         data.records[0], id="jsrt/a", source="jsrt", finding="lung nodule", label=None, split=Split.RESERVED
     )
