@@ -42,8 +42,7 @@ _LEVELS = (_Level(32, 3, 1 / 40, 1 / 12), _Level(64, 2, 1 / 128, 1 / 24), _Level
 """The first level, which sees wide structures only, corrects offsets of up to a tenth of the side."""
 _MARGIN = 1 / 20  # share of the side excluded from the fit, where the filter lacks neighbours
 _LONGEST_STEP = 0.03  # share of the side
-_MAX_CROP = 0.36  # share of the side; copies cropped more than this are not detected
-_MIN_WHOLE = 0.7  # share of the side of the smaller picture that the other must show
+_MAX_CROP = 0.15  # share of the side; copies cropped more than this are not detected
 _BLOCKS = 6  # per side
 _RANK = 65  # percentile of the blocks: text, arrows and clipping may spoil over a third of them
 _NOISE = 1.0  # grey levels; weaker detail counts as none
@@ -69,12 +68,12 @@ class Axis:
 
     @property
     def plausible(self) -> bool:
-        """Whether the overlap covers most of one thumbnail, and of the other what the largest crop leaves."""
+        """Whether the overlap covers most of both thumbnails."""
         least = 1 - 2 * _MAX_CROP
         if not least < self.scale < 1 / least:
             return False
         low, high, low_b, high_b = self.overlap()
-        return min(high - low, high_b - low_b) > least and max(high - low, high_b - low_b) > _MIN_WHOLE
+        return min(high - low, high_b - low_b) > least
 
 
 def agreement(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis) -> float:
@@ -106,19 +105,16 @@ def _overlap(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis, level: _Level) -> tup
     """Return the detail of both in their overlap: float32, shape (side, side) each."""
     left, right, left_b, right_b = x.overlap()
     top, bottom, top_b, bottom_b = y.overlap()
-    smallest = min(right - left, bottom - top, right_b - left_b, bottom_b - top_b)
-    finest = max(level.finest, 1 / (smallest * len(a)))  # of the thumbnail that shows the overlap in fewer pixels
-    box_a, box_b = (left, top, right, bottom), (left_b, top_b, right_b, bottom_b)
-    return _detail(a, box_a, level, finest), _detail(b, box_b, level, finest)
+    return _detail(a, (left, top, right, bottom), level), _detail(b, (left_b, top_b, right_b, bottom_b), level)
 
 
-def _detail(picture: Thumbnail, box: tuple[float, ...], level: _Level, finest: float) -> Detail:
+def _detail(picture: Thumbnail, box: tuple[float, ...], level: _Level) -> Detail:
     """Return a band of spatial frequencies of a part of a thumbnail; ``box`` is in shares of its side."""
     side = level.side
     left, top, right, bottom = (share * len(picture) for share in box)
     part = Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
     values = np.asarray(part, np.float32)
-    detail: Detail = gaussian_filter(values, finest * side) - gaussian_filter(values, level.widest * side)
+    detail: Detail = gaussian_filter(values, level.finest * side) - gaussian_filter(values, level.widest * side)
     return detail
 
 
