@@ -96,10 +96,10 @@ groups = np.concatenate([scores.groups[ill], adults.groups])
 covid = scores.labels.index("covid")
 
 
-def balanced(y_true, y_score, weight):
+def balanced(y_true, y_score, weights):
     """Mean of sensitivity and specificity: 0.5 is guessing, whatever the class proportions."""
     measures = (metrics.sensitivity(covid), metrics.specificity(covid))
-    return float(np.mean([measure(y_true, y_score, weight) for measure in measures]))
+    return np.mean([measure(y_true, y_score, weights) for measure in measures], axis=0)
 
 
 left = estimate({"balanced accuracy": balanced, "auroc": metrics.auroc(covid)}, y_true, y_score, groups, seed=0)

@@ -76,7 +76,7 @@ def judge(name, fit, features):
         tested, y_score = [chosen[index] for index in test], np.stack([1 - covid, covid], axis=1)
         scored[pair.name] = Scores(tested, (Label.NORMAL, Label.COVID), y_score)
     results[name] = joint_intervals(scored)
-    by_pair[name] = {pair: metrics.auroc(1)(s.y_true, s.y_score, np.ones(len(s.y_true))) for pair, s in scored.items()}
+    by_pair[name] = {pair: metrics.value_of(metrics.auroc(1), s.y_true, s.y_score) for pair, s in scored.items()}
     print(f"{name}: mean {results[name]['mean_auroc']}, worst {results[name]['worst_auroc']}")
 
 

@@ -65,7 +65,7 @@ class Study:
         """Return what a candidate is and its figures, ready for JSON."""
         scored = {name: self._pair(candidate, *parts) for name, parts in self._folds.items()}
         found = {name: value.to_dict() for name, value in joint_intervals(scored).items()}
-        pairs = {name: metrics.auroc(1)(s.y_true, s.y_score, np.ones(len(s.y_true))) for name, s in scored.items()}
+        pairs = {name: metrics.value_of(metrics.auroc(1), s.y_true, s.y_score) for name, s in scored.items()}
         about = {"name": candidate.name, "says": candidate.says, "kept": candidate.kept}
         return about | found | {"pairs": pairs} | self._three_classes(candidate)
 

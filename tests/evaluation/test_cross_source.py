@@ -14,7 +14,7 @@ from covidcxr.cli import cli
 from covidcxr.data.manifest import read_manifest, write_manifest
 from covidcxr.errors import CovidCxrError, RecipeError
 from covidcxr.evaluation import cross_source
-from covidcxr.evaluation.cross_source import joint_intervals, leave_two_out, weighted_aurocs
+from covidcxr.evaluation.cross_source import joint_intervals, leave_two_out
 from covidcxr.evaluation.leave_out import COVID_ORIGINS, PAIRS, Pair
 from covidcxr.evaluation.scoring import Scores
 from covidcxr.labels import Label
@@ -22,18 +22,6 @@ from covidcxr.recipes.recipe import parse_recipe
 from covidcxr.recipes.selection import split_parts
 from support.small_models import with_metadata
 from support.small_recipes import small_recipe
-
-
-def test_weighted_areas_equal_scikit_learn():
-    rng = np.random.default_rng(0)
-    y_true, y_score = rng.integers(0, 2, 80), rng.integers(0, 12, 80) / 12  # with ties
-    weights = rng.integers(0, 4, (20, 80))
-    expected = [roc_auc_score(y_true, y_score, sample_weight=weight) for weight in weights]
-    assert weighted_aurocs(y_true, y_score, weights) == pytest.approx(expected)
-
-
-def test_a_sample_without_a_class_has_no_area():
-    assert np.isnan(weighted_aurocs(np.array([0, 1]), np.array([0.1, 0.2]), np.array([[1, 0]]))).all()
 
 
 @pytest.fixture

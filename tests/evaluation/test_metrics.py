@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from sklearn.metrics import f1_score, roc_auc_score
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score, roc_curve
 
 from covidcxr.evaluation import metrics
 from covidcxr.evaluation.metrics import Estimate, estimate
@@ -14,7 +14,8 @@ def data(n=200, classes=3, seed=0):
 
 
 def value(metric, y_true, y_score, weight=None):
-    return metric(y_true, y_score, np.ones(len(y_true)) if weight is None else weight)
+    (found,) = metric(y_true, y_score, np.ones((1, len(y_true))) if weight is None else weight[np.newaxis])
+    return found
 
 
 def test_metrics_against_their_definitions():
@@ -47,6 +48,24 @@ def test_weights_count_as_repetitions():
     for metric in (*measured, metrics.calibration_error):
         expected = value(metric, y_true[again], y_score[again])
         assert value(metric, y_true, y_score, weight) == pytest.approx(expected)
+
+
+def test_curves_equal_scikit_learn():
+    rng = np.random.default_rng(0)
+    y_true, score = rng.integers(0, 2, 80), rng.integers(0, 12, 80) / 12  # with ties
+    weights = rng.integers(0, 4, (20, 80)).astype(float)
+    y_score = np.stack([1 - score, score], axis=1)
+    areas = [roc_auc_score(y_true, score, sample_weight=weight) for weight in weights]
+    assert metrics.auroc(1)(y_true, y_score, weights) == pytest.approx(areas)
+    precisions = [average_precision_score(y_true, score, sample_weight=weight) for weight in weights]
+    assert metrics.average_precision(1)(y_true, y_score, weights) == pytest.approx(precisions)
+    curves = [roc_curve(y_true, score, sample_weight=weight, drop_intermediate=False) for weight in weights]
+    best = [sensitivity[false_alarms <= 0.3].max() for false_alarms, sensitivity, _ in curves]
+    assert metrics.sensitivity_at(1, 0.7)(y_true, y_score, weights) == pytest.approx(best)
+
+
+def test_a_sample_without_a_class_has_no_area():
+    assert np.isnan(metrics.area(np.array([False, True]), np.array([0.1, 0.2]), np.array([[1.0, 0.0]]))).all()
 
 
 def test_calibration_error_of_a_known_case():

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from covidcxr.evaluation.metrics import value_of
 from covidcxr.evaluation.uncertainty import ANSWERED, accuracy_of_surest, measure_sets, selective_accuracy
 from covidcxr.labels import LABELS
 from covidcxr.prediction.conformal import Conformal
@@ -44,8 +45,8 @@ def test_sets_that_hold_every_class_or_none_have_an_interval_too():
 
 def test_the_surest_are_answered_first():
     y_score = np.array([[0.6, 0.4], [0.1, 0.9], [0.45, 0.55], [0.8, 0.2]])
-    y_true, ones = np.array([1, 1, 0, 0]), np.ones(4)
-    accuracy = {share: accuracy_of_surest(share)(y_true, y_score, ones) for share in (0.25, 0.5, 0.75, 1.0)}
+    y_true = np.array([1, 1, 0, 0])
+    accuracy = {share: value_of(accuracy_of_surest(share), y_true, y_score) for share in (0.25, 0.5, 0.75, 1.0)}
     assert accuracy == pytest.approx({0.25: 1, 0.5: 1, 0.75: 2 / 3, 1.0: 1 / 2})
 
 
@@ -53,11 +54,11 @@ def test_weights_count_as_repetitions():
     y_true, y_score, _ = images(60)
     weight = np.random.default_rng(1).integers(0, 4, 60).astype(float)
     again = np.repeat(np.arange(60), weight.astype(int))
-    expected = accuracy_of_surest(1.0)(y_true[again], y_score[again], np.ones(len(again)))
-    assert accuracy_of_surest(1.0)(y_true, y_score, weight) == pytest.approx(expected)
+    expected = value_of(accuracy_of_surest(1.0), y_true[again], y_score[again])
+    assert accuracy_of_surest(1.0)(y_true, y_score, weight[np.newaxis]) == pytest.approx(expected)
     whole = np.repeat(np.arange(60), 2)
-    expected = accuracy_of_surest(0.5)(y_true[whole], y_score[whole], np.ones(120))
-    assert accuracy_of_surest(0.5)(y_true, y_score, np.full(60, 2.0)) == pytest.approx(expected)
+    expected = value_of(accuracy_of_surest(0.5), y_true[whole], y_score[whole])
+    assert accuracy_of_surest(0.5)(y_true, y_score, np.full((1, 60), 2.0)) == pytest.approx(expected)
 
 
 def test_accuracy_grows_where_the_sure_are_right():

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.metrics import roc_auc_score
 
 from covidcxr.audit.model import Outputs, Subject
 from covidcxr.data.manifest import Record, Split
@@ -261,24 +260,14 @@ def mean_of(values: NDArray[Any], groups: NDArray[np.str_]) -> Estimate:
 
 def column_auroc(column: int, positive: int, sign: int = 1) -> Metric:
     """Return the metric AUROC of one column of scores for class ``positive``; sign -1 reverses the scores."""
-
-    def metric(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
-        truth = y_true == positive
-        if not (weight[truth].any() and weight[~truth].any()):
-            return float("nan")
-        return float(roc_auc_score(truth, sign * y_score[:, column], sample_weight=weight))
-
-    return metric
+    return lambda y_true, y_score, weights: metrics.area(y_true == positive, sign * y_score[:, column], weights)
 
 
-def balanced_accuracy(y_true: IntArray, called: IntArray, weight: FloatArray) -> float:
+def balanced_accuracy(y_true: IntArray, called: IntArray, weights: FloatArray) -> FloatArray:
     """Return the mean over the classes present of the share of right answers."""
-    rights = [
-        float(np.average(called[y_true == label] == label, weights=weight[y_true == label]))
-        for label in np.unique(y_true)
-        if weight[y_true == label].any()
-    ]
-    return float(np.mean(rights))
+    rights = [metrics.share(called == label, y_true == label, weights) for label in np.unique(y_true)]
+    mean: FloatArray = np.nanmean(rights, axis=0)
+    return mean
 
 
 def _decoded(records: list[Record], subject: Subject) -> AuditSample:

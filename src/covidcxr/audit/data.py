@@ -16,7 +16,7 @@ from covidcxr.audit.context import (
 from covidcxr.audit.pictures import bars
 from covidcxr.evaluation.controls import source_oracle as oracle_scores
 from covidcxr.evaluation.controls import thumbnail_classifier, thumbnails
-from covidcxr.evaluation.metrics import Estimate, FloatArray, IntArray, Metric
+from covidcxr.evaluation.metrics import Estimate, FloatArray, IntArray, Metric, divided
 from covidcxr.evaluation.scoring import class_indices
 from covidcxr.prediction.verdict import Finding
 
@@ -60,10 +60,10 @@ def thumbnail(context: Context) -> AuditResult:
     both, middle = np.hstack([context.outputs.scores, small]), len(subject.labels)
     model, control = _accuracy(slice(0, middle)), _accuracy(slice(middle, None))
 
-    def share(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
+    def share(y_true: IntArray, y_score: FloatArray, weights: FloatArray) -> FloatArray:
         chance = 1 / len(np.unique(y_true))
-        gained = model(y_true, y_score, weight) - chance
-        return (control(y_true, y_score, weight) - chance) / gained if gained > 0 else float("nan")
+        gained, gained_by_control = (metric(y_true, y_score, weights) - chance for metric in (model, control))
+        return divided(gained_by_control, gained)
 
     found, ours, theirs = (measured(metric, sample.y_true, both, sample.groups) for metric in (share, model, control))
     if not np.isfinite(found.value):
@@ -107,4 +107,4 @@ def leakage(context: Context) -> AuditResult:
 
 def _accuracy(columns: slice) -> Metric:
     """Return the balanced accuracy of some columns of scores."""
-    return lambda y_true, y_score, weight: balanced_accuracy(y_true, y_score[:, columns].argmax(axis=1), weight)
+    return lambda y_true, y_score, weights: balanced_accuracy(y_true, y_score[:, columns].argmax(axis=1), weights)

@@ -21,7 +21,7 @@ from covidcxr.audit.context import (
 from covidcxr.audit.pictures import bars
 from covidcxr.data.manifest import GROWN_UP, Record, View
 from covidcxr.data.sources import children_origins
-from covidcxr.evaluation.metrics import Estimate, FloatArray, IntArray
+from covidcxr.evaluation.metrics import Estimate, FloatArray, IntArray, value_of
 
 SOURCE = AuditTest(
     "source_in_embedding",
@@ -119,7 +119,7 @@ def _separated(context: Context, kind: Callable[[Record], bool | None], test: Au
 
 def _folded(y_true: IntArray, scores: FloatArray, groups: NDArray[np.str_], covid: int) -> Estimate:
     """Return an AUROC of at least 0.5: it does not matter which of the two kinds scores higher."""
-    straight = column_auroc(covid, 1)(y_true, scores, np.ones(len(y_true)))
+    straight = value_of(column_auroc(covid, 1), y_true, scores)
     return measured(column_auroc(covid, 1, sign=1 if straight >= 0.5 else -1), y_true, scores, groups)
 
 
@@ -129,9 +129,9 @@ def _decoded(features: FloatArray, y_true: IntArray, groups: NDArray[np.str_]) -
     regression = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=2000, class_weight="balanced"))
     called = cross_val_predict(regression, features, y_true, groups=groups, cv=folds)
 
-    def above_chance(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
+    def above_chance(y_true: IntArray, y_score: FloatArray, weights: FloatArray) -> FloatArray:
         chance = 1 / len(np.unique(y_true))
-        return (balanced_accuracy(y_true, y_score[:, 0].astype(np.int64), weight) - chance) / (1 - chance)
+        return (balanced_accuracy(y_true, y_score[:, 0].astype(np.int64), weights) - chance) / (1 - chance)
 
     return measured(above_chance, y_true, called[:, np.newaxis].astype(np.float64), groups)
 

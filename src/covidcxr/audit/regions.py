@@ -61,8 +61,8 @@ def lungs_only(context: Context) -> AuditResult:
     both = np.column_stack([context.outputs.scores[:, covid], context.subject.scores(greys)[:, covid]])
     whole, left = (column_auroc(column, covid) for column in (0, 1))
 
-    def lost(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
-        return whole(y_true, y_score, weight) - left(y_true, y_score, weight)
+    def lost(y_true: IntArray, y_score: FloatArray, weights: FloatArray) -> FloatArray:
+        return whole(y_true, y_score, weights) - left(y_true, y_score, weights)
 
     found, before, after = (measured(metric, sample.y_true, both, sample.groups) for metric in (lost, whole, left))
     says = (
@@ -89,8 +89,10 @@ def map_in_lungs(context: Context) -> AuditResult:
         return INSIDE.skipped("no image has both a map and a lung")
     table, groups = np.column_stack([inside, area])[usable], context.sample.groups[usable]
 
-    def ratio(_: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
-        return float(weight @ y_score[:, 0] / (weight @ y_score[:, 1]))
+    def ratio(_: IntArray, y_score: FloatArray, weights: FloatArray) -> FloatArray:
+        of_evidence, of_area = (weights @ y_score).T
+        quotient: FloatArray = of_evidence / of_area
+        return quotient
 
     found = measured(ratio, np.zeros(len(table), np.int64), table, groups)
     evidence, lung = table.mean(axis=0).tolist()

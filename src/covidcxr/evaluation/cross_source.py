@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from covidcxr import __version__
 from covidcxr.data.manifest import Record, Split, data_hash, read_manifest, write_manifest
@@ -16,7 +15,7 @@ from covidcxr.errors import CovidCxrError, ManifestError
 from covidcxr.evaluation import metrics
 from covidcxr.evaluation.controls import thumbnail_classifier, thumbnails
 from covidcxr.evaluation.leave_out import PAIRS, Pair, fold
-from covidcxr.evaluation.metrics import Estimate, FloatArray, IntArray
+from covidcxr.evaluation.metrics import Estimate, FloatArray
 from covidcxr.evaluation.report import SAYS, TITLES, EvaluationReport
 from covidcxr.evaluation.scoring import (
     Scores,
@@ -162,10 +161,10 @@ def joint_intervals(scored: Mapping[str, Scores], *, resamples: int = metrics.RE
     groups = np.unique(np.concatenate([scores.groups for scores in scored.values()]))
     rng = np.random.default_rng(SEED)
     counts = rng.multinomial(len(groups), np.full(len(groups), 1 / len(groups)), size=resamples)
-    weights = np.concatenate([np.ones((1, len(groups)), np.int64), counts])
+    weights = np.concatenate([np.ones((1, len(groups))), counts])
     areas = np.stack(
         [
-            weighted_aurocs(scores.y_true, scores.y_score[:, 1], weights[:, np.searchsorted(groups, scores.groups)])
+            metrics.area(scores.y_true == 1, scores.y_score[:, 1], weights[:, np.searchsorted(groups, scores.groups)])
             for scores in scored.values()
         ]
     )
@@ -177,26 +176,3 @@ def _percentiles(values: FloatArray) -> Estimate:
     tails = [(1 - metrics.LEVEL) / 2, (1 + metrics.LEVEL) / 2]
     low, high = np.quantile(values[1:][np.isfinite(values[1:])], tails)
     return Estimate(float(values[0]), float(low), float(high))
-
-
-def weighted_aurocs(y_true: IntArray, y_score: FloatArray, weights: NDArray[np.int64]) -> FloatArray:
-    """Return the area under the ROC curve under many weightings of the same scores.
-
-    Args:
-        y_true: int64, shape (n,), 1 is positive.
-        y_score: float64, shape (n,).
-        weights: int64, shape (k, n): how often each image counts.
-
-    Returns:
-        float64, shape (k,); nan where a class has no weight.
-    """
-    values, place = np.unique(y_score, return_inverse=True)
-    order = np.argsort(place, kind="stable")
-    starts = np.searchsorted(place[order], np.arange(len(values)))
-    sorted_weights = weights[:, order].astype(np.float64)
-    positive = np.add.reduceat(sorted_weights * y_true[order], starts, axis=1)
-    negative = np.add.reduceat(sorted_weights * (1 - y_true[order]), starts, axis=1)
-    below = np.cumsum(negative, axis=1) - negative / 2  # a tie counts half
-    with np.errstate(invalid="ignore"):
-        areas: FloatArray = (positive * below).sum(axis=1) / (positive.sum(axis=1) * negative.sum(axis=1))
-    return areas

@@ -1,7 +1,7 @@
 """Metrics of a classifier, each with a 95 % interval by bootstrap over patients.
 
-Metrics take sample weights, so that a bootstrap sample is a vector of weights (how often each patient was drawn) and
-nothing is copied.
+A bootstrap sample is a row of weights: how often each image was drawn. Metrics take many rows at once, because 2000
+calls for single rows would take a hundred times as long.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,20 +11,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from covidcxr._estimates import Estimate as Estimate
 from covidcxr._estimates import predictive_values
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
-Metric = Callable[[IntArray, FloatArray, FloatArray], float]
-"""``metric(y_true, y_score, weight)``: int64 (n,), float64 (n, classes), float64 (n,); nan where it is not defined."""
+Metric = Callable[[IntArray, FloatArray, FloatArray], FloatArray]
+"""``metric(y_true, y_score, weights)``: int64 (n,), float64 (n, classes) and float64 (k, n) give float64 (k,), one
+figure for each row of weights; nan where it is not defined."""
 
 RESAMPLES = 2000
 LEVEL = 0.95
 CALIBRATION_BINS = 10
 ROUNDING = 1e-9
+_AT_ONCE = 1_000_000
+"""Weights given to a metric in one call, 8 MB: larger arrays are slower and take more memory."""
 
 
 def estimate(
@@ -55,15 +57,21 @@ def estimate(
     patients, index = np.unique(groups, return_inverse=True)
     rng = np.random.default_rng(seed)
     counts = rng.multinomial(len(patients), np.full(len(patients), 1 / len(patients)), size=resamples)
-    ones = np.ones(len(y_true))
+    rows = max(1, _AT_ONCE // len(y_true))
+    parts = [counts[start : start + rows, index].astype(float) for start in range(0, resamples, rows)]
     return {
         name: _interval(
-            metric(y_true, y_score, ones),
-            np.array([metric(y_true, y_score, count[index].astype(float)) for count in counts]),
+            value_of(metric, y_true, y_score),
+            np.concatenate([metric(y_true, y_score, part) for part in parts]),
             len(patients),
         )
         for name, metric in metrics.items()
     }
+
+
+def value_of(metric: Metric, y_true: IntArray, y_score: FloatArray) -> float:
+    """Return a metric with equal weight for every image."""
+    return float(metric(y_true, y_score, np.ones((1, len(y_true))))[0])
 
 
 def mean_of(values: NDArray[Any], groups: NDArray[np.str_], *, seed: int, resamples: int = RESAMPLES) -> Estimate:
@@ -80,8 +88,8 @@ def mean_of(values: NDArray[Any], groups: NDArray[np.str_], *, seed: int, resamp
     """
     column = np.asarray(values, np.float64)[:, np.newaxis]
 
-    def mean(_: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
-        return float(np.average(y_score[:, 0], weights=weight))
+    def mean(_: IntArray, y_score: FloatArray, weights: FloatArray) -> FloatArray:
+        return share(y_score[:, 0], np.ones(len(y_score), bool), weights)
 
     found = estimate({"mean": mean}, np.zeros(len(column), np.int64), column, groups, seed=seed, resamples=resamples)
     return found["mean"]
@@ -120,91 +128,119 @@ def _interval(value: float, samples: FloatArray, patients: int) -> Estimate:
     return Estimate(float(value), float(low), float(high))
 
 
-def accuracy(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
+def accuracy(y_true: IntArray, y_score: FloatArray, weights: FloatArray) -> FloatArray:
     """Share of the images whose most probable class is the true one."""
-    return _share(y_score.argmax(axis=1) == y_true, np.ones(len(y_true), bool), weight)
+    return share(y_score.argmax(axis=1) == y_true, np.ones(len(y_true), bool), weights)
 
 
 def sensitivity(positive: int) -> Metric:
     """Share of the images of class ``positive`` that are recognised as such (recall)."""
-    return lambda y_true, y_score, weight: _share(y_score.argmax(axis=1) == positive, y_true == positive, weight)
+    return lambda y_true, y_score, weights: share(y_score.argmax(axis=1) == positive, y_true == positive, weights)
 
 
 def specificity(positive: int) -> Metric:
     """Share of the images of other classes that are not taken for ``positive``."""
-    return lambda y_true, y_score, weight: _share(y_score.argmax(axis=1) != positive, y_true != positive, weight)
+    return lambda y_true, y_score, weights: share(y_score.argmax(axis=1) != positive, y_true != positive, weights)
 
 
 def ppv(positive: int) -> Metric:
     """Share of true ones among the images taken for ``positive`` (precision), at the prevalence of the data."""
-    return lambda y_true, y_score, weight: _share(y_true == positive, y_score.argmax(axis=1) == positive, weight)
+    return lambda y_true, y_score, weights: share(y_true == positive, y_score.argmax(axis=1) == positive, weights)
 
 
 def f1(positive: int) -> Metric:
     """Harmonic mean of PPV and sensitivity of one class; 0 without any true or predicted case."""
 
-    def metric(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
+    def metric(y_true: IntArray, y_score: FloatArray, weights: FloatArray) -> FloatArray:
         truth, called = y_true == positive, y_score.argmax(axis=1) == positive
-        total = weight[truth].sum() + weight[called].sum()
-        return float(2 * weight[truth & called].sum() / total) if total else 0.0
+        both, total = weights @ (truth & called), weights @ truth + weights @ called
+        score: FloatArray = np.divide(2 * both, total, out=np.zeros(len(weights)), where=total > 0)
+        return score
 
     return metric
 
 
-def macro_f1(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
+def macro_f1(y_true: IntArray, y_score: FloatArray, weights: FloatArray) -> FloatArray:
     """Mean of f1 over all classes."""
-    return float(np.mean([f1(label)(y_true, y_score, weight) for label in range(y_score.shape[1])]))
+    of_classes = [f1(label)(y_true, y_score, weights) for label in range(y_score.shape[1])]
+    mean: FloatArray = np.mean(of_classes, axis=0)
+    return mean
 
 
-def _share(hit: NDArray[np.bool_], among: NDArray[np.bool_], weight: FloatArray) -> float:
-    """Weighted share of ``hit`` among the chosen; nan where none is chosen."""
-    total = weight[among].sum()
-    return float(weight[hit & among].sum() / total) if total else float("nan")
+def share(values: NDArray[Any], among: NDArray[np.bool_], weights: FloatArray) -> FloatArray:
+    """Return weighted means of values, shape (n,), over the chosen images: float64, shape (k,); nan where none is."""
+    return divided(weights @ (values * among).astype(float), weights @ among)
 
 
 def auroc(positive: int) -> Metric:
     """Area under the ROC curve of class ``positive`` against all others."""
+    return lambda y_true, y_score, weights: area(y_true == positive, y_score[:, positive], weights)
 
-    def metric(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
-        truth = y_true == positive
-        if not (weight[truth].any() and weight[~truth].any()):
-            return float("nan")
-        return float(roc_auc_score(truth, y_score[:, positive], sample_weight=weight))
 
-    return metric
+def area(truth: NDArray[np.bool_], score: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the area under the ROC curve, in which a tie counts half (Hanley and McNeil 1982).
+
+    Args:
+        truth: bool, shape (n,).
+        score: float64, shape (n,), higher where more probably true.
+        weights: float64, shape (k, n).
+
+    Returns:
+        float64, shape (k,); nan where a class has no weight.
+    """
+    positive, negative = _above(truth, score, weights)
+    at = np.diff(negative, axis=1, prepend=0)
+    below = negative[:, -1:] - negative + at / 2
+    found = np.diff(positive, axis=1, prepend=0) * below
+    return divided(found.sum(axis=1), positive[:, -1] * negative[:, -1])
 
 
 def sensitivity_at(positive: int, specificity: float) -> Metric:
     """Largest sensitivity of a threshold on the score of class ``positive`` with at least this specificity (0..1)."""
 
-    def metric(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
-        truth = y_true == positive
-        if not (weight[truth].any() and weight[~truth].any()):
-            return float("nan")
-        false_positive, true_positive, _ = roc_curve(
-            truth, y_score[:, positive], sample_weight=weight, drop_intermediate=False
-        )
-        return float(true_positive[false_positive <= 1 - specificity + ROUNDING].max())
+    def metric(y_true: IntArray, y_score: FloatArray, weights: FloatArray) -> FloatArray:
+        found, called = _above(y_true == positive, y_score[:, positive], weights)
+        allowed = called <= (1 - specificity + ROUNDING) * called[:, -1:]
+        best = np.where(allowed, found, 0).max(axis=1)
+        return np.where(called[:, -1] > 0, divided(best, found[:, -1]), np.nan)
 
     return metric
 
 
 def average_precision(positive: int) -> Metric:
-    """Area under the precision-recall curve of class ``positive`` against all others."""
+    """Area under the precision-recall curve of class ``positive`` against all others, without interpolation."""
 
-    def metric(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
-        truth = y_true == positive
-        if not weight[truth].any():
-            return float("nan")
-        return float(average_precision_score(truth, y_score[:, positive], sample_weight=weight))
+    def metric(y_true: IntArray, y_score: FloatArray, weights: FloatArray) -> FloatArray:
+        found, called = _above(y_true == positive, y_score[:, positive], weights)
+        precision = np.divide(found, found + called, out=np.zeros_like(found), where=found + called > 0)
+        return divided((np.diff(found, axis=1, prepend=0) * precision).sum(axis=1), found[:, -1])
 
     return metric
 
 
-def calibration_error(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
+def calibration_error(y_true: IntArray, y_score: FloatArray, weights: FloatArray) -> FloatArray:
     """Expected calibration error of the most probable class, in ten bins of equal width (Guo et al. 2017)."""
     confidence = y_score.max(axis=1)
     correct = y_score.argmax(axis=1) == y_true
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
-    gaps = np.bincount(bins, weight * (correct - confidence), minlength=CALIBRATION_BINS)
-    return float(np.abs(gaps).sum() / weight.sum())
+    gaps = weights @ (np.eye(CALIBRATION_BINS)[bins] * (correct - confidence)[:, np.newaxis])
+    return divided(np.abs(gaps).sum(axis=1), weights.sum(axis=1))
+
+
+def _above(truth: NDArray[np.bool_], score: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the weight of the true and of the other images at or above each distinct score, the highest first.
+
+    Returns:
+        Two arrays, float64, shape (k, distinct scores).
+    """
+    order = np.argsort(-score, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)
+    ordered, hit = weights[:, order], truth[order]
+    positive, negative = (np.cumsum(ordered * of, axis=1)[:, last] for of in (hit, ~hit))
+    return positive, negative
+
+
+def divided(part: FloatArray, whole: FloatArray) -> FloatArray:
+    """Divide, nan where the whole is not above 0: float64, shape (k,)."""
+    quotient: FloatArray = np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+    return quotient

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from covidcxr.evaluation.metrics import ROUNDING, Estimate, FloatArray, IntArray, Metric, estimate
+from covidcxr.evaluation.metrics import ROUNDING, Estimate, FloatArray, IntArray, Metric, estimate, share
 from covidcxr.labels import Label
 from covidcxr.prediction.conformal import Conformal
 
@@ -40,7 +40,7 @@ def measure_sets(
     classes = len(labels)
     measured: dict[str, Metric] = {f"coverage_{label}": _coverage(conformal, i) for i, label in enumerate(labels)}
     # as a share of all classes, because estimate treats a figure of 0 or 1 as a share
-    measured["mean_set_size"] = lambda _, scores, weight: _mean(_sizes(conformal, scores) / classes, weight)
+    measured["mean_set_size"] = lambda _, scores, weights: _mean(_sizes(conformal, scores) / classes, weights)
     measured |= {
         "sets_of_one_class": _share_of_size(conformal, 1),
         "sets_of_all_classes": _share_of_size(conformal, classes),
@@ -55,20 +55,20 @@ def selective_accuracy(
     y_true: IntArray, y_score: FloatArray, groups: NDArray[np.str_], *, seed: int
 ) -> Mapping[float, Estimate]:
     """Return the accuracy on the surest images for each share in ANSWERED; see measure_sets for the arguments."""
-    names = {str(share): share for share in ANSWERED}
-    measured = {name: accuracy_of_surest(share) for name, share in names.items()}
+    names = {str(part): part for part in ANSWERED}
+    measured = {name: accuracy_of_surest(part) for name, part in names.items()}
     estimates = estimate(measured, y_true, y_score, groups, seed=seed)
-    return {share: estimates[name] for name, share in names.items()}
+    return {part: estimates[name] for name, part in names.items()}
 
 
-def accuracy_of_surest(share: float) -> Metric:
-    """Share of right answers among this share of the images, 0..1, those with the largest probabilities."""
+def accuracy_of_surest(part: float) -> Metric:
+    """Share of right answers among this part of the images, 0..1, those with the largest probabilities."""
 
-    def metric(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
+    def metric(y_true: IntArray, y_score: FloatArray, weights: FloatArray) -> FloatArray:
         order = surest_first(y_score)
-        weight = weight[order]
-        answered = weight.cumsum() - weight < share * weight.sum() - ROUNDING
-        return _mean((y_score.argmax(axis=1) == y_true)[order][answered], weight[answered])
+        weights = weights[:, order]
+        answered = weights.cumsum(axis=1) - weights < part * weights.sum(axis=1, keepdims=True) - ROUNDING
+        return _mean((y_score.argmax(axis=1) == y_true)[order], weights * answered)
 
     return metric
 
@@ -89,17 +89,12 @@ def _sizes(conformal: Conformal, y_score: FloatArray) -> IntArray:
 
 
 def _coverage(conformal: Conformal, label: int) -> Metric:
-    def metric(y_true: IntArray, y_score: FloatArray, weight: FloatArray) -> float:
-        chosen = y_true == label
-        return _mean(_possible(conformal, y_score)[chosen, label], weight[chosen])
-
-    return metric
+    return lambda y_true, y_score, weights: share(_possible(conformal, y_score)[:, label], y_true == label, weights)
 
 
 def _share_of_size(conformal: Conformal, size: int) -> Metric:
-    return lambda _, y_score, weight: _mean(_sizes(conformal, y_score) == size, weight)
+    return lambda _, y_score, weights: _mean(_sizes(conformal, y_score) == size, weights)
 
 
-def _mean(values: NDArray[np.bool_] | FloatArray, weight: FloatArray) -> float:
-    """Weighted mean; nan where nothing has a weight."""
-    return float((weight * values).sum() / weight.sum()) if weight.any() else float("nan")
+def _mean(values: NDArray[np.bool_] | FloatArray, weights: FloatArray) -> FloatArray:
+    return share(values, np.ones(len(values), bool), weights)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from covidcxr import __version__
-from covidcxr.evaluation.metrics import Estimate, estimate
+from covidcxr.evaluation.metrics import Estimate, mean_of
 from covidcxr.images.decode import read_image
 from covidcxr.images.grey import Grey
 from covidcxr.images.preprocessing import Preprocessing
@@ -107,13 +107,7 @@ def mean_dice(scores: NDArray[np.float64], patients: Sequence[str], *, seed: int
         patients: Patient of each image.
         seed: Seed of the bootstrap.
     """
-    return estimate(
-        {"dice": lambda _, score, weight: float(np.average(score[:, 0], weights=weight))},
-        np.zeros(len(scores), np.int64),
-        scores[:, np.newaxis],
-        np.array(patients),
-        seed=seed,
-    )["dice"]
+    return mean_of(scores, np.array(patients), seed=seed)
 
 
 def outlined(grey: Grey, drawn: Mask, found: Mask) -> Image.Image:
