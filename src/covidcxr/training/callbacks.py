@@ -1,5 +1,6 @@
 """Keras callbacks of a run: exact resumption, a check for finite losses, a progress bar, history and curves."""
 
+import time
 from pathlib import Path
 
 import keras
@@ -10,6 +11,9 @@ from tqdm import tqdm
 from covidcxr._files import whole
 from covidcxr.errors import RecipeError
 from covidcxr.training.batches import NumberedBatches
+
+REDRAW = 10
+"""Seconds from one drawing of the curves to the next: a drawing takes longer than a short epoch."""
 
 
 class EpochSeed(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
@@ -86,11 +90,15 @@ class Progress(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not t
 
 
 class History(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not typed
-    """Table of the epochs (CSV) and its curves (PNG), rewritten after every epoch."""
+    """Table of the epochs (CSV), rewritten after every epoch, and its curves (PNG).
+
+    The curves are drawn again after an epoch if REDRAW seconds have passed, and at the end of the training.
+    """
 
     def __init__(self, table: Path, curves: Path) -> None:
         super().__init__()
         self._table, self._curves = table, curves
+        self._next = time.monotonic() + REDRAW
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: D102
         row = pd.DataFrame([{"epoch": epoch + 1, **(logs or {})}])
@@ -99,7 +107,12 @@ class History(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not ty
             row = pd.concat([earlier[earlier["epoch"] <= epoch], row])
         with whole(self._table) as partial:
             row.to_csv(partial, index=False)
-        self._plot(row)
+        if time.monotonic() >= self._next:
+            self._plot(row)
+
+    def on_train_end(self, logs: dict[str, float] | None = None) -> None:  # noqa: D102
+        if self._table.exists():
+            self._plot(pd.read_csv(self._table))
 
     def _plot(self, table: pd.DataFrame) -> None:
         from matplotlib.figure import Figure
@@ -112,3 +125,4 @@ class History(keras.callbacks.Callback):  # type: ignore[misc] # Keras is not ty
             axes.set(xlabel="epoch", title=measure)
             axes.legend()
         figure.savefig(self._curves)
+        self._next = time.monotonic() + REDRAW
