@@ -199,6 +199,7 @@ def compile_phase(model: keras.Model, phase: Phase, *, steps: int) -> None:
         loss="binary_crossentropy" if binary else "sparse_categorical_crossentropy",
         weighted_metrics=["accuracy"] if binary else ["sparse_categorical_accuracy"],
     )
+    model.optimizer.build(model.trainable_variables)  # else TensorFlow traces the first step twice
 
 
 def load_run(run: Path) -> tuple[keras.Model, Recipe]:

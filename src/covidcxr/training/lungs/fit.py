@@ -142,6 +142,7 @@ def _fit(
     steps = len(batches) * settings.epochs
     rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
     model.compile(optimizer=keras.optimizers.Adam(rate), loss=lung_loss, metrics=[pixel_accuracy])
+    model.optimizer.build(model.trainable_variables)  # else TensorFlow traces the first step twice
     progress = Progress(total=steps)
     callbacks = [
         keras.callbacks.BackupAndRestore(out / "checkpoints", double_checkpoint=True, delete_checkpoint=False),
