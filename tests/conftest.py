@@ -1,5 +1,6 @@
 """Fixtures that several tests share. What needs a heavy package imports it when a test asks for the fixture."""
 
+import gc
 import os
 import signal
 from collections.abc import Iterator
@@ -28,6 +29,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
     order = {Path(__file__).parent / name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: order.get(item.path, len(FIRST)))
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector skip what was imported and run less often: it slowed the building of networks."""
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 class Uninstalled(pytest.Directory):
