@@ -32,10 +32,16 @@ def runs(records, tmp_path_factory):
     return folder / "one", folder / "other"
 
 
-def test_a_run_leaves_the_network_and_what_it_says_of_the_validation_groups(records, parsed, runs):
+@pytest.fixture(scope="module")
+def loaded(runs):
+    """Network and recipe of each run."""
+    return [load_run(run) for run in runs]
+
+
+def test_a_run_leaves_the_network_and_what_it_says_of_the_validation_groups(records, parsed, runs, loaded):
     names = {path.name for path in runs[0].iterdir()}
     assert names == {MODEL, VALIDATION, "recipe.toml", "run.json", "parts.csv"}, "and no history: nothing was trained"
-    model, recipe = load_run(runs[0])
+    model, recipe = loaded[0]
     assert recipe == parsed
     validation = split_parts(records, recipe).validation
     table = pd.read_csv(runs[0] / VALIDATION)
@@ -45,16 +51,16 @@ def test_a_run_leaves_the_network_and_what_it_says_of_the_validation_groups(reco
     assert table[list(LABELS)].to_numpy() == pytest.approx(expected, abs=1e-6)
 
 
-def test_the_head_is_computed_and_nothing_else_changes(parsed, runs):
+def test_the_head_is_computed_and_nothing_else_changes(parsed, loaded):
     keras.utils.set_random_seed(parsed.training.seed)
     before = make_network(parsed, None)
-    for layer, untouched in zip(load_run(runs[0])[0].layers, before.layers, strict=True):
+    for layer, untouched in zip(loaded[0][0].layers, before.layers, strict=True):
         same = all((a == b).all() for a, b in zip(layer.get_weights(), untouched.get_weights(), strict=True))
         assert same == (layer.name != "head"), layer.name
 
 
-def test_the_same_seed_gives_the_same_weights(runs):
-    one, other = (load_run(run)[0].get_weights() for run in runs)
+def test_the_same_seed_gives_the_same_weights(loaded):
+    one, other = (model.get_weights() for model, _ in loaded)
     assert all((a == b).all() for a, b in zip(one, other, strict=True))
 
 

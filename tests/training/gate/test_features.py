@@ -27,6 +27,7 @@ from covidcxr.training.gate.evaluation import dicom_of_other_parts, evaluate_gat
 from covidcxr.training.gate.features import GATE_FILE, kind_of, picture_features, rejected_views, rejects_of, train_gate
 from covidcxr.training.gate.fit import ADULT, CODES, Gate
 from covidcxr.training.networks import build
+from support.small_networks import few_blocks
 from support.small_recipes import small_recipe
 
 pytestmark = pytest.mark.slow
@@ -64,7 +65,8 @@ def manifest(records, tmp_path_factory):
 def run(records, manifest, tmp_path_factory):
     """Return a run with a gate, exported beside it."""
     out = tmp_path_factory.mktemp("run") / "run"
-    train(records, recipe_of_few(), out)
+    with few_blocks():
+        train(records, recipe_of_few(), out)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gate_fit, "LEAST", 5)
         patch.setattr(gate_training, "DRAWN", 14)
