@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
+from covidcxr.data import alignment
 from covidcxr.data.alignment import FINE, Axis, agreement
 from support.small_collections import chest
 
@@ -70,3 +72,11 @@ def test_a_corrected_axis_is_one_map_after_another():
         within = (share - low) / (high - low)
         expected = low_b + (high_b - low_b) * (within + 0.01 + 0.02 * within)
         assert corrected.offset + corrected.scale * share == pytest.approx(expected)
+
+
+def test_filter_and_median_are_those_of_scipy_and_numpy_to_the_bit():
+    values = np.random.default_rng(0).normal(100, 40, (2, 64, 64)).astype(np.float32)
+    for sigma in (0.5, 0.8, 64 / 24):
+        smooth = alignment._smooth(values, sigma)
+        assert np.array_equal(smooth, [gaussian_filter(image, sigma) for image in values])
+    assert alignment._median(values.ravel()) == np.median(values)

@@ -107,3 +107,15 @@ def test_copies_that_the_collections_hold_of_each_other_are_found(data_root):
     files = {name: next(folders[name.split("/")[0]].rglob(name.split("/")[1])) for name in ids}
     found = find_duplicates(ids, [fingerprint(read_image(files[name])) for name in ids])
     assert {p.id_a: p.id_b for p in found} == known
+
+
+def test_the_rough_correlation_differs_from_the_exact_one_only_by_rounding():
+    rng = np.random.default_rng(0)
+    coarse = rng.normal(0, 20, (6, len(duplicates.CROPS), 32, 32)).astype(np.float32)
+    coarse[1:3, :] = np.roll(coarse[0, 0], (1, -1), axis=(0, 1))
+    coarse[5] = 0
+    pairs = np.array([(a, b, crop, 0) for a in range(6) for b in range(6) for crop in range(len(duplicates.CROPS))])
+    rough = duplicates._rough(pairs, coarse, duplicates._middles(coarse), duplicates._lengths(coarse))
+    exact = duplicates._shifted(coarse[pairs[:, 0], 0], coarse[pairs[:, 1], pairs[:, 2]])
+    assert exact.max() > 0.99
+    assert np.abs(rough - exact).max() < duplicates._TOLERANCE / 100

@@ -6,11 +6,12 @@ Between different chests, ribs and vessels differ even in the best alignment.
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import correlate1d, gaussian_filter1d
 
 Thumbnail = NDArray[np.uint8]
 Detail = NDArray[np.float32]
@@ -88,34 +89,52 @@ def agreement(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis) -> float:
     Returns:
         Correlation of the detail, -1..1, that the better third of the blocks reaches; 0 if it is below MIN_SECOND.
     """
+    pictures = Image.fromarray(a), Image.fromarray(b)
     correlation = 0.0
     for number, level in enumerate(_LEVELS):
         for _ in range(level.steps):
-            x, y = _step(a, b, x, y, level)
+            x, y = _step(pictures, x, y, level)
             if not (x.plausible and y.plausible):
                 return 0.0
         if number > 0:
-            correlation = _block_correlation(*_overlap(a, b, x, y, level))
+            correlation = _block_correlation(*_overlap(pictures, x, y, level))
             if correlation < MIN_SECOND:
                 return 0.0
     return correlation
 
 
-def _overlap(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis, level: _Level) -> tuple[Detail, Detail]:
-    """Return the detail of both in their overlap: float32, shape (side, side) each."""
+def _overlap(pictures: tuple[Image.Image, Image.Image], x: Axis, y: Axis, level: _Level) -> Detail:
+    """Return the detail of both in their overlap, a band of spatial frequencies: float32, shape (2, side, side)."""
+    side = level.side
     left, right, left_b, right_b = x.overlap()
     top, bottom, top_b, bottom_b = y.overlap()
-    return _detail(a, (left, top, right, bottom), level), _detail(b, (left_b, top_b, right_b, bottom_b), level)
+    boxes = (left, top, right, bottom), (left_b, top_b, right_b, bottom_b)
+    values = np.stack([_part(picture, box, side) for picture, box in zip(pictures, boxes, strict=True)])
+    return _smooth(values, level.finest * side) - _smooth(values, level.widest * side)
 
 
-def _detail(picture: Thumbnail, box: tuple[float, ...], level: _Level) -> Detail:
-    """Return a band of spatial frequencies of a part of a thumbnail; ``box`` is in shares of its side."""
-    side = level.side
-    left, top, right, bottom = (share * len(picture) for share in box)
-    part = Image.fromarray(picture).resize((side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
-    values = np.asarray(part, np.float32)
-    detail: Detail = gaussian_filter(values, level.finest * side) - gaussian_filter(values, level.widest * side)
-    return detail
+def _part(picture: Image.Image, box: tuple[float, ...], side: int) -> Detail:
+    """Return a part of a thumbnail at another size; ``box`` is in shares of its side."""
+    left, top, right, bottom = (share * picture.width for share in box)
+    part = picture.resize((side, side), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    return np.asarray(part, np.float32)
+
+
+def _smooth(values: NDArray[np.float32], sigma: float) -> Detail:
+    """Do what gaussian_filter does to each of two images, to the bit, with a kernel that is computed once."""
+    kernel = _gaussian(sigma)
+    smooth: Detail = correlate1d(correlate1d(values, kernel, axis=1), kernel, axis=2)
+    return smooth
+
+
+@cache
+def _gaussian(sigma: float) -> NDArray[np.float64]:
+    """Return the kernel of gaussian_filter."""
+    radius = int(4 * sigma + 0.5)
+    impulse = np.zeros(2 * radius + 1)
+    impulse[radius] = 1
+    kernel: NDArray[np.float64] = gaussian_filter1d(impulse, sigma, mode="constant")
+    return kernel
 
 
 def _inner(detail: Detail) -> Detail:
@@ -123,12 +142,11 @@ def _inner(detail: Detail) -> Detail:
     return detail[margin:-margin, margin:-margin].ravel()
 
 
-def _step(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis, level: _Level) -> tuple[Axis, Axis]:
+def _step(pictures: tuple[Image.Image, Image.Image], x: Axis, y: Axis, level: _Level) -> tuple[Axis, Axis]:
     """Return the axes after one Gauss-Newton step in the gain, shift and stretch of ``b``."""
     side = level.side
-    detail_a, detail_b = _overlap(a, b, x, y, level)
-    slopes: list[Detail] = list(np.gradient(detail_b, 1 / side))
-    slope_y, slope_x = slopes
+    detail_a, detail_b = _overlap(pictures, x, y, level)
+    slope_y, slope_x = np.gradient(detail_b, 1 / side)
     place = ((np.arange(side) + 0.5) / side).astype(np.float32)
     columns: tuple[Detail, ...] = (detail_b, slope_x, slope_x * place, slope_y, slope_y * place[:, None])
     design = np.stack([_inner(column) for column in columns], axis=1)
@@ -142,10 +160,10 @@ def _robust_solve(design: NDArray[np.float32], target: NDArray[np.float32]) -> l
 
     The first weights come from scaling alone, so that outliers (an arrow) cannot distort the first solution.
     """
-    spreads = [np.median(np.abs(values)) + 1e-3 for values in (target, design[:, 0])]
+    spreads = [_median(np.abs(values)) + 1e-3 for values in (target, design[:, 0])]
     residual = target - spreads[0] / spreads[1] * design[:, 0]
     for _ in range(2):
-        scale = 2 * np.median(np.abs(residual)) + 1e-3
+        scale = 2 * _median(np.abs(residual)) + 1e-3
         weighted = design / (1 + (residual / scale) ** 2)[:, None]
         normal = weighted.T @ design
         normal += np.diag(1e-3 * normal.diagonal() + 1e-6)  # a uniform thumbnail has no slopes
@@ -153,6 +171,12 @@ def _robust_solve(design: NDArray[np.float32], target: NDArray[np.float32]) -> l
         residual = target - design @ solution
     coefficients: list[float] = solution.tolist()
     return coefficients
+
+
+def _median(values: NDArray[np.float32]) -> np.float32:
+    """Do what numpy.median does to an even number of finite values, to the bit, without its checks."""
+    half = len(values) // 2
+    return np.mean(np.partition(values, (half - 1, half))[half - 1 : half + 1])
 
 
 def _block_correlation(a: Detail, b: Detail) -> float:

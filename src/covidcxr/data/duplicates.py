@@ -35,7 +35,8 @@ _COARSE = 32  # pixels, side of the coarse thumbnails
 _SHIFTS = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]  # pixels of the coarse thumbnails
 _SIGMA = 2.0  # pixels of the coarse thumbnails; wider structures are not detail
 _ROWS = 256  # images compared with all others at a time
-_PAIRS = 4096  # pairs of coarse thumbnails compared at a time
+_PAIRS = 1024  # pairs of coarse thumbnails compared at a time
+_TOLERANCE = 0.01  # far above the rounding errors of _rough
 
 Candidates = NDArray[np.int64]
 
@@ -120,8 +121,11 @@ def _candidates(fingerprints: Sequence[Fingerprint]) -> Iterator[list[int]]:
         return
     signs = np.stack([item.bits for item in fingerprints]).astype(np.float32) * 2 - 1
     coarse = np.stack([[_coarse(item.thumbnail, crop) for crop in CROPS] for item in fingerprints])
+    fixed, lengths = _middles(coarse), _lengths(coarse)
     for start in tqdm(range(0, len(signs), _ROWS), desc="Comparing pictures", unit="block", disable=None):
-        yield from _alike_in_detail(_alike_in_hash(signs, start), coarse).tolist()
+        close = _alike_in_hash(signs, start)
+        close = close[_rough(close, coarse, fixed, lengths) >= MIN_COARSE - _TOLERANCE]
+        yield from _alike_in_detail(close, coarse).tolist()
 
 
 def _alike_in_hash(signs: NDArray[np.float32], start: int) -> Candidates:
@@ -134,6 +138,42 @@ def _alike_in_hash(signs: NDArray[np.float32], start: int) -> Candidates:
         rows = np.stack([start + whole, cropped, np.full_like(whole, crop), bits], axis=1).astype(np.int64)
         found.append(rows[rows[:, 0] < rows[:, 1] if CROPS[crop] == 0 else rows[:, 0] != rows[:, 1]])
     return np.concatenate(found)
+
+
+def _middles(coarse: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the standardised middles of the whole thumbnails, zero around them: float32, shape (n, _COARSE**2)."""
+    inner = slice(1, _COARSE - 1)
+    middles = np.zeros((len(coarse), _COARSE, _COARSE), np.float32)
+    middles[:, inner, inner] = _standardised(coarse[:, 0, inner, inner]).reshape(-1, _COARSE - 2, _COARSE - 2)
+    return middles.reshape(len(coarse), -1)
+
+
+def _lengths(coarse: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the length of every shifted thumbnail after its mean is removed: float32, shape (shifts, n, crops)."""
+    lengths = []
+    for down, right in _SHIFTS:
+        rows, columns = (slice(1 + shift, _COARSE - 1 + shift) for shift in (down, right))
+        lengths.append(coarse[:, :, rows, columns].std(axis=(2, 3)) * (_COARSE - 2))
+    return np.maximum(lengths, np.float32(1e-3))
+
+
+def _rough(
+    candidates: Candidates, coarse: NDArray[np.float32], fixed: NDArray[np.float32], lengths: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return what _shifted does but for rounding, at a fraction of its cost: nothing is standardised for every pair.
+
+    A shift moves the thumbnail, in memory, along its ``fixed`` partner, whose zeros exclude what lies outside.
+    """
+    best = np.full(len(candidates), -1, np.float32)
+    edge = _COARSE + 1
+    for start in range(0, len(candidates), _PAIRS):
+        whole, cropped, crop, _ = candidates[start : start + _PAIRS].T
+        a, b = fixed[whole, edge:-edge], coarse[cropped, crop].reshape(len(whole), -1)
+        for (down, right), length in zip(_SHIFTS, lengths[:, cropped, crop], strict=True):
+            begin = edge + down * _COARSE + right
+            product = np.einsum("ij,ij->i", a, b[:, begin : begin + a.shape[1]]) / length
+            np.maximum(best[start : start + _PAIRS], product, out=best[start : start + _PAIRS])
+    return best
 
 
 def _alike_in_detail(candidates: Candidates, coarse: NDArray[np.float32]) -> Candidates:
