@@ -14,7 +14,7 @@ import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from common import manifest
+from common import SHARE, manifest
 from IPython.display import display
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
@@ -34,9 +34,9 @@ from covidcxr.training.batches import load_images
 from covidcxr.training.networks import build
 from covidcxr.training.robust_features import opaque_images
 
-PER_CELL = 100
+PER_CELL = round(100 * SHARE)
 """Most images of one origin and class, so that no collection outweighs the others and the cells finish soon."""
-LEAST = 50
+LEAST = round(50 * SHARE)
 """Fewest images of an origin whose mean counts as much as another's."""
 
 cells = defaultdict(list)
