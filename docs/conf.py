@@ -44,13 +44,13 @@ os.environ["PYTHONPATH"] = os.pathsep.join(  # kernels start beside the Jupyter 
     filter(None, [str(NOTEBOOKS), os.environ.get("PYTHONPATH")])
 )
 
-# Reference: the command line from its help, and one page per module from the docstrings.
+# Reference: the command line from its help, and one page per package from the docstrings.
 commands(DOCS / "commands.md")
 apidoc_modules = [
     {
         "path": "../src/covidcxr",
         "destination": "reference",
-        "separate_modules": True,
+        "separate_modules": False,
         "module_first": True,
     },
 ]

@@ -62,12 +62,12 @@ def site(tmp_path_factory):
 @pytest.mark.timeout(1800)
 def test_the_site_is_whole_and_needs_no_other_host(site):
     pages = {path.relative_to(site): Page(path.read_text("utf-8")) for path in site.rglob("*.html")}
-    assert len(pages) > 100
+    assert len(pages) > 50
     for name in (
         "index",
         "quickstart",
         "extending",
-        "reference/covidcxr.prediction.predictor",
+        "reference/covidcxr.prediction",
         "notebooks/03-break-it",
     ):
         assert Path(f"{name}.html") in pages
@@ -93,7 +93,7 @@ def test_the_site_is_whole_and_needs_no_other_host(site):
 
 @pytest.mark.slow
 def test_docstrings_and_signatures_are_on_the_pages(site):
-    text = (site / "reference" / "covidcxr.images.preprocessing.html").read_text("utf-8")
+    text = (site / "reference" / "covidcxr.images.html").read_text("utf-8")
     assert "The conversion of a grey image to a network input" in text
     assert 'id="covidcxr.images.preprocessing.Preprocessing"' in text
 
