@@ -12,6 +12,13 @@ from support.environment import ROOT, missing, missing_extras, program
 
 FIRST = ("docs/test_notebooks.py", "deploy/test_containers.py", "docs/test_site.py", "test_package.py")
 """The longest files, which begin first so that none of them is what everything waits for at the end."""
+SLOW = (
+    *("audit", "deploy", "docs", "page", "training", "test_no_training_imports.py", "test_system_memory.py"),
+    *("batch/test_pool.py", "batch/test_reference.py", "cli/test_data.py", "data/test_build.py", "data/test_report.py"),
+    *("dicom/test_transfer_syntaxes.py", "dicom/test_work.py"),
+    *("evaluation/test_protocols.py", "evaluation/test_cross_source.py"),
+)
+"""Folders and files that load TensorFlow, start many processes or take seconds: ``make fast`` leaves them out."""
 BROWSER = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 
 
@@ -21,13 +28,21 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not even import what ``-m "not slow"`` leaves out: TensorFlow alone takes ten seconds a process."""
+    name = collection_path.relative_to(Path(__file__).parent).as_posix()
+    return True if "not slow" in config.option.markexpr and name.startswith(SLOW) else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest files; all others keep their order. What drives the browser is slow."""
+    """Begin with the longest files; all others keep their order. What drives the browser is slow, too."""
+    here = Path(__file__).parent
     for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
+        name = item.path.relative_to(here).as_posix()
+        if "browser" in getattr(item, "fixturenames", ()) or name.startswith(SLOW):
             item.add_marker("slow")
-    order = {Path(__file__).parent / name: place for place, name in enumerate(FIRST)}
+    order = {here / name: place for place, name in enumerate(FIRST)}
     items.sort(key=lambda item: order.get(item.path, len(FIRST)))
 
 

@@ -200,6 +200,7 @@ print(int(re.search(r"VmHWM:\\s+(\\d+)", pathlib.Path("/proc/self/status").read_
         ("RGB", "WEBP", 4001, "WebP, more than"),
     ],
 )
+@pytest.mark.slow
 def test_the_largest_pictures_take_half_a_gigabyte(tmp_path, mode, form, side, reason):
     Image.new(mode, (side, side)).save(tmp_path / "large", form)
     done = subprocess.run([sys.executable, "-c", PEAK, tmp_path / "large"], capture_output=True, text=True, check=True)
