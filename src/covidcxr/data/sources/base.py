@@ -87,6 +87,17 @@ class KaggleDataset:
     folder: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class ManualDownload:
+    """Collection that its publisher hands out on a page only.
+
+    Attributes:
+        steps: What to do, up to and including the files to unpack; the folder is added.
+    """
+
+    steps: str
+
+
 class Role(StrEnum):
     """Role of a collection in training and evaluation."""
 
@@ -98,6 +109,8 @@ class Role(StrEnum):
     """In addition, the normal side of these pairs."""
     EXTERNAL = "external"
     """External test set, never used for training or tuning."""
+    RESERVED = "reserved"
+    """In the manifest for protocols that ask for it by name; no recipe, no test split and no figure takes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +125,9 @@ class Source:
         licence: Licence of the collection; that of single images may differ, see Item.
         citation: Citation requested by the authors.
         download: Where a user downloads it.
-        findings: Class of every finding that belongs to one; other findings are left out and counted.
+        findings: Class of every finding that belongs to one.
+        other_findings: Findings that belong to no class but stay in the manifest, as disease against health in one
+            hospital; all others are left out and counted.
         read: Yields every image that the collection lists or contains, given its folder.
         layout: Files that ``read`` looks for in the folder.
         separator: Separator of the findings if an image has a list of them; the first that is a disease decides.
@@ -127,9 +142,10 @@ class Source:
     homepage: str
     licence: str
     citation: str
-    download: GitHubArchive | KaggleDataset
+    download: GitHubArchive | KaggleDataset | ManualDownload
     findings: Mapping[str, Label]
     read: Callable[[Path], Iterator[Item]]
+    other_findings: frozenset[str] = frozenset()
     layout: str = "metadata.csv"
     separator: str | None = None
     role: Role = Role.TRAINING
@@ -145,6 +161,11 @@ class Source:
     def external(self) -> bool:
         """Whether it is an external test set."""
         return self.role is Role.EXTERNAL
+
+    @property
+    def reserved(self) -> bool:
+        """Whether it is kept out of training and of all figures until a protocol asks for it."""
+        return self.role is Role.RESERVED
 
     def label(self, finding: str) -> Label | None:
         """Return the class of a published finding; None if it belongs to no class."""
