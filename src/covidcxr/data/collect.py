@@ -94,7 +94,7 @@ def collect(root: Path, views: Collection[View]) -> tuple[list[Found], list[Reje
 
     Returns:
         The kept images, sorted by id, and the rejects, sorted by source and path. Each record is its own group, in the
-        split ``reserved`` for a reserved collection, else ``train``.
+        split ``reserved`` for a finding outside the classes, else ``train``.
 
     Raises:
         ManifestError: There is no collection, metadata are missing or unreadable, a collection lists no image, or two
@@ -184,7 +184,7 @@ def _read(entry: Entry, *, views: frozenset[View]) -> Found | Reject:
         width=grey.shape[1],
         height=grey.shape[0],
         group=record_id,
-        split=Split.RESERVED if source.reserved else Split.TRAIN,
+        split=Split.RESERVED if label is None else Split.TRAIN,
     )
     return record, fingerprint(grey)
 

@@ -42,7 +42,7 @@ class Split(StrEnum):
     EXTERNAL = "external"
     """For finished models only."""
     RESERVED = "reserved"
-    """For protocols that ask for it: neither trained on nor part of any other figure."""
+    """Findings outside the classes, for protocols that ask for them: in no training and in no other figure."""
 
 
 INTERNAL = frozenset({Split.TRAIN, Split.TEST})
@@ -97,7 +97,7 @@ class Record:
         checks = {
             "id": bool(self.id),
             "patient_id": bool(self.patient_id),
-            "label": self.label is not None or self.split is Split.RESERVED,
+            "label": (self.label is None) == (self.split is Split.RESERVED),
             "view": self.view in FRONTAL_VIEWS,
             "age": self.age is None or 0 <= self.age <= 120,
             "sex": self.sex in ("M", "F", ""),

@@ -51,7 +51,7 @@ def assign_splits(
 ) -> tuple[list[Record], list[Record]]:
     """Assign a split to every record: external groups, and of the rest four fifths train and one fifth test.
 
-    Reserved records stay reserved unless their group is external, and have no influence on the other splits.
+    Reserved records stay reserved and have no influence on the other splits.
 
     Args:
         records: Records with groups; other splits than ``reserved`` are replaced.
@@ -67,9 +67,10 @@ def assign_splits(
     """
     sources = set(external_sources)
     outside = {record.group for record in records if record.source in sources}
-    external = [replace(record, split=Split.EXTERNAL) for record in records if record.group in outside]
-    reserved = [r for r in records if r.split is Split.RESERVED and r.group not in outside]
-    rest = [r for r in records if r.split is not Split.RESERVED and r.group not in outside]
+    reserved = [record for record in records if record.split is Split.RESERVED]
+    classified = [record for record in records if record.split is not Split.RESERVED]
+    external = [replace(record, split=Split.EXTERNAL) for record in classified if record.group in outside]
+    rest = [record for record in classified if record.group not in outside]
     train, test = grouped_split(rest, seed=seed) if rest else ([], [])
     assigned = (
         external

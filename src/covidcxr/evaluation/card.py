@@ -140,7 +140,7 @@ def _rule(
 
 def _trained(recipe: Recipe) -> dict[Label, list[Source]]:
     """Return the collections that the recipe may take images from, by class."""
-    internal = [source for source in SOURCES.values() if not (source.external or source.reserved)]
+    internal = [source for source in SOURCES.values() if not source.external]
 
     def takes(selection: Selection, source: Source) -> bool:
         named = not selection.sources or source.name in selection.sources

@@ -109,8 +109,6 @@ class Role(StrEnum):
     """In addition, the normal side of these pairs."""
     EXTERNAL = "external"
     """External test set, never used for training or tuning."""
-    RESERVED = "reserved"
-    """In the manifest for protocols that ask for it by name; no recipe, no test split and no figure takes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,11 +159,6 @@ class Source:
     def external(self) -> bool:
         """Whether it is an external test set."""
         return self.role is Role.EXTERNAL
-
-    @property
-    def reserved(self) -> bool:
-        """Whether it is kept out of training and of all figures until a protocol asks for it."""
-        return self.role is Role.RESERVED
 
     def label(self, finding: str) -> Label | None:
         """Return the class of a published finding; None if it belongs to no class."""

@@ -47,5 +47,5 @@ SOURCE = Source(
     other_findings=frozenset({NODULE}),
     read=read,
     layout="JPCNN*.IMG and JPCLN*.IMG, or images/JPC*.{png,jpg}",
-    role=Role.RESERVED,
+    role=Role.NORMAL,
 )

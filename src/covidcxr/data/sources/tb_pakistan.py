@@ -40,5 +40,5 @@ SOURCE = Source(
     other_findings=frozenset({TUBERCULOSIS}),
     read=read,
     layout="{Normal,TB} Chest X-rays/*.jpg",
-    role=Role.RESERVED,
+    role=Role.NORMAL,
 )
