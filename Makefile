@@ -71,6 +71,7 @@ publish: $(VENV)/everything ## ship the model and the figures that `make reprodu
 lungs: $(VENV)/everything ## train and ship the networks that find the lungs, with their figures
 	$(BIN)/covidcxr lungs train --root $(DATA) --out $(OUT)/lungs
 	cp $(OUT)/lungs/lungs.onnx src/covidcxr/assets/lungs.onnx
+	cp $(OUT)/lungs/cells/lung_cells.weights.h5 src/covidcxr/training/networks/lung_cells.weights.h5
 	cp $(OUT)/lungs/report.json docs/results/lungs.json
 
 bench-batch: $(VENV)/everything ## cost and memory of very many images

@@ -34,13 +34,13 @@ def internal_root() -> Path:
 
 
 def manifest() -> list[Record]:
-    """Return all training and test images; the first call reads every image once, which takes minutes."""
+    """Return all usable images; the first call reads every image once, which takes minutes."""
     if not MANIFEST.exists():
         made = build(internal_root(), views=FRONTAL_VIEWS, seed=0)
         write_rejects(made.rejects, MANIFEST.with_suffix(".rejects.csv"))
         write_duplicates(made.duplicates, MANIFEST.with_suffix(".duplicates.csv"))
         write_manifest(made.records, MANIFEST)
-    return [record for record in read_manifest(MANIFEST) if record.internal]
+    return read_manifest(MANIFEST)
 
 
 def classic_model(records: list[Record]) -> Path:

@@ -72,18 +72,6 @@ def change_all(image: Image.Image, rng: np.random.Generator) -> Image.Image:
     return recompress(brighten(rescale(crop(image, rng), rng), rng), rng)
 
 
-def crop_each_side(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """Cut 0 to 30 % off each side independently, squeeze to a square, change the contrast and recompress."""
-    left, right, top, bottom = rng.uniform(0, 0.3, 4)
-    width, height = image.size
-    part = image.crop(
-        (round(left * width), round(top * height), round((1 - right) * width), round((1 - bottom) * height))
-    )
-    gamma = rng.uniform(0.7, 1.4)
-    squeezed = rescale(part, rng).point([round(255 * (grey / 255) ** gamma) for grey in range(256)])
-    return recompress(squeezed, rng)
-
-
 CHANGES: dict[str, Change] = {
     "rescaled to 299 x 299": rescale,
     "recompressed, JPEG quality 40": recompress,
@@ -91,7 +79,6 @@ CHANGES: dict[str, Change] = {
     "cropped 3 % on two sides": crop_one_corner,
     "brightness times 0.7 to 1.3": brighten,
     "cropped, rescaled, brightness, recompressed": change_all,
-    "cropped 0 to 30 % on each side, squeezed, contrast, recompressed": crop_each_side,
 }
 
 

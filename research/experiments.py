@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the features")
     given = parser.parse_args()
-    records = [record for record in read_manifest(given.manifest) if record.internal]
+    records = [record for record in read_manifest(given.manifest) if record.split is not Split.EXTERNAL]
     write_json(RESULT, study(records, given.out))
 
 

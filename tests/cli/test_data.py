@@ -97,10 +97,3 @@ def test_download_asks_the_mirror_that_is_given(tmp_path):
         DownloadError, match="Cannot download nowhere://at-all/agchung/Figure1-COVID-chestxray-dataset/archive"
     ):
         run("download", "figure1", "--root", tmp_path, "--github", "nowhere://at-all")
-
-
-def test_download_of_all_leaves_out_what_needs_a_person(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr("covidcxr.data.download.download", lambda source, root, github: asked.append(source.name))
-    assert run("download", "all", "--root", tmp_path).exit_code == 0
-    assert set(SOURCES) - set(asked) == {"jsrt", "tb-pakistan"}

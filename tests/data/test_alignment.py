@@ -39,14 +39,6 @@ def test_a_guess_lets_a_larger_crop_be_found():
     assert agreement(cropped, thumbnail(chest(4)), guess, guess) > 0.99
 
 
-def test_a_crop_by_a_third_of_each_side_is_found_with_a_guess():
-    """The crop shows finer detail than the whole picture, whose thumbnail has fewer pixels for the same part."""
-    guess = Axis(-0.3 / 0.4, 1 / 0.4)
-    part = thumbnail(chest(7, (600, 500)), (0.31, 0.295, 0.7, 0.705))
-    assert agreement(thumbnail(chest(7, (600, 500))), part, guess, guess) > 0.98
-    assert agreement(thumbnail(chest(8, (600, 500))), part, guess, guess) < 0.5
-
-
 def test_brightness_and_a_burnt_in_arrow_do_not_matter():
     one = thumbnail(chest(5))
     changed = np.clip(one * 0.6 + 20, 0, 255).astype(np.uint8)
@@ -68,8 +60,7 @@ def test_an_axis_and_its_overlap():
     assert WHOLE.overlap() == (0, 1, 0, 1)
     assert Axis(0.1, 0.8).overlap() == pytest.approx((0, 1, 0.1, 0.9))
     assert Axis(-0.125, 1.25).overlap() == pytest.approx((0.1, 0.9, 0, 1))
-    assert Axis(0.0, 2.0).plausible  # half of the side, all of the other picture
-    assert not Axis(0.0, 4.0).plausible
+    assert not Axis(0.0, 2.0).plausible
     assert not Axis(0.5, 1.0).plausible
 
 

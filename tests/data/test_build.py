@@ -1,13 +1,10 @@
-from collections import Counter
-
 import numpy as np
 import pytest
 
 from covidcxr.data.build import build
 from covidcxr.data.manifest import FRONTAL_VIEWS, Split
 from covidcxr.data.sources import SOURCES
-from covidcxr.labels import Label
-from support.small_collections import chest, save, write_collections
+from support.small_collections import save, write_collections
 
 
 def test_every_record_has_what_its_collection_published(tmp_path):
@@ -29,27 +26,6 @@ def test_the_same_file_twice_is_in_one_group_though_it_has_no_detail(tmp_path):
         save(folder / name, np.full((240, 200), 90, np.uint8))
     made = build(tmp_path, views=FRONTAL_VIEWS, seed=0)
     assert {r.group for r in made.records if r.path.name in names} == {f"kermany/{names[0]}"}
-
-
-def test_reserved_collections_leave_every_other_record_as_it_is(tmp_path):
-    write_collections(tmp_path)
-    before = build(tmp_path, views=FRONTAL_VIEWS, seed=0)
-    for number in range(3):
-        save(tmp_path / "jsrt" / "images" / f"JPC{'LN' if number else 'NN'}00{number}.png", chest(400 + number))
-        folder = tmp_path / SOURCES["tb-pakistan"].folder
-        save(folder / "TB Chest X-rays" / f"TB.{number}.jpg", chest(410 + number))
-        save(folder / "Normal Chest X-rays" / f"others ({number}).jpg", chest(2 if number == 2 else 420 + number))
-    after = build(tmp_path, views=FRONTAL_VIEWS, seed=0)
-    reserved = [record for record in after.records if record.split is Split.RESERVED]
-    assert Counter((record.source, record.finding, record.label) for record in reserved) == {
-        ("jsrt", "no nodule", Label.NORMAL): 1,
-        ("jsrt", "lung nodule", None): 2,
-        ("tb-pakistan", "TB", None): 3,
-        ("tb-pakistan", "Normal", Label.NORMAL): 3,
-    }
-    assert [record for record in after.records if record not in reserved] == before.records
-    copy = next(record for record in reserved if record.path.name == "others (2).jpg")
-    assert copy.group == "kermany/IM-0002-0001.jpeg"  # that child's, so that a protocol can leave both out
 
 
 @pytest.mark.real_data

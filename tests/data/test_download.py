@@ -115,12 +115,6 @@ def no_pause(monkeypatch):
     monkeypatch.setattr("pooch.core.time.sleep", lambda _: None)
 
 
-def test_a_collection_that_needs_a_person_says_what_to_do(tmp_path):
-    with pytest.raises(DownloadError, match=r"Register on http://db\.jsrt\.or\.jp.*JPCNN093\.IMG into .*jsrt\."):
-        download(SOURCES["jsrt"], tmp_path)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_whole_file(server, tmp_path):
     fetch(server.url, tmp_path / "file", sha256=hashlib.sha256(BODY).hexdigest())
     assert (tmp_path / "file").read_bytes() == BODY

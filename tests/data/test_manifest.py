@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from covidcxr.data.manifest import COLUMNS, Split, View, data_hash, read_manifest, write_manifest
+from covidcxr.data.manifest import COLUMNS, View, data_hash, read_manifest, write_manifest
 from covidcxr.errors import ManifestError
 
 
@@ -60,16 +60,6 @@ def test_what_is_no_row_is_an_error_that_names_the_file(records, tmp_path, row, 
     with pytest.raises(ManifestError, match=message) as error:
         read_manifest(path)
     assert str(path) in str(error.value)
-
-
-def test_a_finding_without_a_class_is_reserved_and_survives_a_file(records, tmp_path):
-    tuberculosis = replace(records[0], finding="TB", label=None, split=Split.RESERVED)
-    write_manifest([tuberculosis], tmp_path / "manifest.csv")
-    (found,) = read_manifest(tmp_path / "manifest.csv")
-    assert (found.finding, found.label, found.split) == ("TB", None, Split.RESERVED)
-    assert data_hash([found]) == data_hash([tuberculosis])
-    with pytest.raises(ManifestError, match="label"):
-        replace(records[0], label=None)
 
 
 def test_no_invalid_record_exists(records):

@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from PIL import Image
 from covidcxr.data.build import build
 from covidcxr.data.collect import write_rejects
 from covidcxr.data.duplicates import write_duplicates
-from covidcxr.data.manifest import FRONTAL_VIEWS, Split, write_manifest
+from covidcxr.data.manifest import FRONTAL_VIEWS, write_manifest
 from covidcxr.data.report import AGE_BANDS, age_band, contact_sheet, summarise, write_report
 from covidcxr.errors import ImageError, ManifestError
 from support.small_collections import write_collections
@@ -46,17 +45,6 @@ def test_counts_add_up(made):
     assert summary["duplicates"]["kermany"]["covid-chestxray"] == 1
     assert summary["duplicates"]["covid-chestxray"]["kermany"] == 1
     assert summary["external_for_what_they_share"] == ["covid-chestxray/covid-1.png"]
-
-
-def test_findings_without_a_class_have_a_column_of_their_own(made):
-    _, data = made
-    nodule = replace(
-        data.records[0], id="jsrt/a", source="jsrt", finding="lung nodule", label=None, split=Split.RESERVED
-    )
-    summary = summarise([*data.records, nodule], [], [])
-    assert summary["by_label"]["jsrt"] == {"normal": 0, "pneumonia": 0, "covid": 0, "no class": 1, "all": 1}
-    assert summary["by_split"]["all"]["reserved"] == 1
-    assert contact_sheet([nodule], seed=0).width > 0
 
 
 def test_nothing_left_out_and_no_pairs_are_fine(made):

@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 
 from covidcxr.data.manifest import FRONTAL_VIEWS, View
-from covidcxr.data.sources import SOURCES, GitHubArchive, ManualDownload
+from covidcxr.data.sources import SOURCES, GitHubArchive
 from covidcxr.data.sources.base import parse_age, parse_sex, parse_view, read_rows
 from covidcxr.errors import ManifestError
 from covidcxr.labels import Label
@@ -30,21 +30,12 @@ def test_every_source_says_what_it_is():
         assert name == source.name
         assert source.licence
         assert source.citation
-        assert source.homepage.startswith(("https://", "http://db.jsrt.or.jp"))  # JSRT has no https
+        assert source.homepage.startswith("https://")
         if isinstance(source.download, GitHubArchive):
             assert re.fullmatch(r"[0-9a-f]{40}", source.download.commit)
             assert all(re.fullmatch(r"[0-9a-f]{64}", value) for value in source.download.content.values())
-        elif isinstance(source.download, ManualDownload):
-            assert source.download.steps
         else:
             assert re.fullmatch(r"[\w-]+/[\w-]+/versions/\d+", source.download.handle)
-
-
-def test_findings_without_a_class_are_kept_in_reserved_collections_only():
-    """A finding outside the classes never gets one, and a record without a class is in no other split."""
-    for source in SOURCES.values():
-        assert source.reserved or not source.other_findings
-        assert not any(source.label(finding) for finding in source.other_findings)
 
 
 @pytest.mark.parametrize(
@@ -186,26 +177,6 @@ def test_actualmed_leaves_inconclusive_cases_without_a_finding(tmp_path):
     assert [source.label(item.finding) for item in read("actualmed", tmp_path)] == [Label.COVID, Label.NORMAL, None]
 
 
-def test_jsrt_names_hold_the_finding_and_the_raw_file_comes_first(tmp_path):
-    touch(tmp_path, "Nodule154images/JPCLN001.IMG", "JPCNN002.IMG", "images/JPCNN002.png", "images/JPCLN154.jpg")
-    touch(tmp_path, "masks/left_lung/JPCLN001.png", "images/JPCXX001.png", "images/JPCNN1.png")
-    items = read("jsrt", tmp_path)
-    assert [(item.path.relative_to(tmp_path).as_posix(), item.patient_id, item.finding) for item in items] == [
-        ("Nodule154images/JPCLN001.IMG", "JPCLN001", "lung nodule"),
-        ("images/JPCLN154.jpg", "JPCLN154", "lung nodule"),
-        ("JPCNN002.IMG", "JPCNN002", "no nodule"),
-    ]
-    assert {item.view for item in items} == {View.PA}
-    assert [SOURCES["jsrt"].label(item.finding) for item in items] == [None, None, Label.NORMAL]
-
-
-def test_tb_pakistan_folders_hold_the_finding(tmp_path):
-    touch(tmp_path, "Normal Chest X-rays/others (7).jpg", "TB Chest X-rays/TB.12.jpg", "TB Chest X-rays/notes.txt")
-    items = read("tb-pakistan", tmp_path)
-    assert [(item.patient_id, item.finding) for item in items] == [("others (7)", "Normal"), ("TB.12", "TB")]
-    assert [SOURCES["tb-pakistan"].label(item.finding) for item in items] == [Label.NORMAL, None]
-
-
 @pytest.mark.parametrize(
     "content", [b"", b"patientid,age\n1,2\n", b"\xff\xfe\x00"], ids=["empty", "columns", "encoding"]
 )
@@ -241,9 +212,8 @@ def test_real_collections_give_their_known_counts(data_root):
     for name, source in SOURCES.items():
         listed = {item.path: item for item in source.read(data_root / source.folder)}  # some are listed twice
         items = [item for item in listed.values() if item.path.is_file()]
-        frontal = [item.finding for item in items if item.view in FRONTAL_VIEWS]
-        kept = [source.label(finding) or (finding if finding in source.other_findings else "") for finding in frontal]
-        counts[name] = Counter(str(name) for name in kept if name)
+        kept = [source.label(item.finding) for item in items if item.view in FRONTAL_VIEWS]
+        counts[name] = Counter(label.value for label in kept if label)
     assert counts == {
         "covid-chestxray": {"covid": 343, "normal": 11, "pneumonia": 77},
         "kermany": {"normal": 320, "pneumonia": 320},
@@ -252,6 +222,4 @@ def test_real_collections_give_their_known_counts(data_root):
         "covid-cxnet": {"covid": 398},
         "figure1": {"covid": 8},
         "actualmed": {"covid": 26, "normal": 18},
-        "jsrt": {"normal": 93, "lung nodule": 154},
-        "tb-pakistan": {"normal": 404, "TB": 618},
     }

@@ -91,21 +91,6 @@ def test_external_collections_and_what_shares_with_them_are_never_trained_on():
     check_leakage(*([r for r in assigned if r.split is split] for split in Split))
 
 
-def test_reserved_records_change_no_other_split_and_may_share_a_group():
-    assigned, _ = assign_splits(records(), external_sources=["actualmed"], seed=0)
-    shared = replace(record(7000, source="jsrt", group="g3"), split=Split.RESERVED)
-    alone = replace(record(7001, source="tb-pakistan"), split=Split.RESERVED, label=None)
-    outside = replace(record(7002, source="jsrt", group="actualmed/9000"), split=Split.RESERVED)
-    given = [outside, shared, *records(), alone, record(9000, source="actualmed")]
-    found, drawn_in = assign_splits(given, external_sources=["actualmed"], seed=0)
-    splits = {r.id: r.split for r in found}
-    assert {r.id: splits[r.id] for r in assigned} == {r.id: r.split for r in assigned}
-    assert splits[shared.id] is splits[alone.id] is Split.RESERVED
-    assert [r.id for r in drawn_in] == [outside.id]
-    assert not shared.internal
-    assert not alone.internal
-
-
 def test_only_external_records_need_no_split():
     assigned, drawn_in = assign_splits([record(1, source="actualmed")], external_sources=["actualmed"], seed=0)
     assert [r.split for r in assigned] == [Split.EXTERNAL]

@@ -215,12 +215,12 @@ Test = Callable[[Context], AuditResult]
 
 
 def make_context(subject: Subject, records: Sequence[Record]) -> Context:
-    """Choose the images of an audit; external and reserved records are not used.
+    """Choose the images of an audit; external records are not used.
 
     Raises:
         ManifestError: Training or test records lack images with COVID-19, or images without.
     """
-    wide = [r for r in records if r.internal and r.label in subject.labels]
+    wide = [r for r in records if r.split is not Split.EXTERNAL and r.label in subject.labels]
     train, test = ([r for r in wide if r.split is split] for split in (Split.TRAIN, Split.TEST))
     everything = test
     if subject.recipe:

@@ -8,6 +8,7 @@ from scipy.stats import rankdata
 from covidcxr.audit.context import NO_MAP, AuditLimits, AuditResult, AuditTest, Context, mean_of
 from covidcxr.audit.pictures import bars, curves
 from covidcxr.images.grey import Grey
+from covidcxr.prediction.lungs import Box
 
 FAITHFUL = AuditTest(
     "deletion_insertion",
@@ -88,28 +89,28 @@ def map_sanity(context: Context) -> AuditResult:
 def _scores_of(context: Context, place: int, rng: np.random.Generator) -> list[list[NDArray[np.float64]]]:
     """Return one image's probability of the predicted class for (map, random), (deletion, insertion) and every step."""
     assert context.outputs.maps is not None
-    assert context.outputs.boxes is not None
-    grey, subject, box = context.sample.greys[place], context.subject, context.outputs.boxes[place]
+    grey, subject = context.sample.greys[place], context.subject
     called = int(context.outputs.scores[place].argmax())
     evidence = context.outputs.maps[place][..., called]
     orders = (evidence, rng.random(evidence.shape))
     pictures = [
-        _hidden(grey, order, share, box, shown) for order in orders for shown in (False, True) for share in STEPS
+        _hidden(grey, order, share, subject.box, shown)
+        for order in orders
+        for shown in (False, True)
+        for share in STEPS
     ]
     values = subject.scores(pictures)[:, called].reshape(len(orders), 2, len(STEPS))
     return [list(row) for row in values]
 
 
-def _hidden(grey: Grey, order: NDArray[np.float64], share: float, box: NDArray[np.float64], shown: bool) -> Grey:
+def _hidden(grey: Grey, order: NDArray[np.float64], share: float, box: Box, shown: bool) -> Grey:
     """Hide this share of the cells, largest ``order`` first; with ``shown``, hide everything else instead."""
     ranks = rankdata(-order, method="ordinal").reshape(order.shape)
     cells = Image.fromarray((ranks <= share * order.size).astype(np.uint8))
     height, width = grey.shape
-    left, top, right, bottom = np.rint(box * (width, height, width, height)).astype(int).tolist()
-    seen = np.asarray(cells.resize((right - left, bottom - top), Image.Resampling.NEAREST), bool)
-    x, y = max(0, left), max(0, top)
+    left, top, right, bottom = (round(edge * side) for edge, side in zip(box, (width, height) * 2, strict=True))
     chosen = np.zeros(grey.shape, bool)
-    chosen[y : max(0, bottom), x : max(0, right)] = seen[y - top : height - top, x - left : width - left]
+    chosen[top:bottom, left:right] = np.asarray(cells.resize((right - left, bottom - top), Image.Resampling.NEAREST))
     return np.where(chosen == shown, grey, np.uint8(grey.mean()))
 
 

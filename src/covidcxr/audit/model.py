@@ -17,12 +17,11 @@ from onnx import numpy_helper
 from covidcxr._files import whole
 from covidcxr.audit.describe import Description, read_description
 from covidcxr.errors import ArtifactError
-from covidcxr.images.frame import WHOLE, Box
 from covidcxr.images.grey import Grey
 from covidcxr.labels import Label
 from covidcxr.prediction.artifact import ACTIVATION_MAP, EMBEDDING, METADATA_KEY, PROBABILITIES, Artifact
+from covidcxr.prediction.lungs import WHOLE, Box
 from covidcxr.prediction.predictor import Predictor
-from covidcxr.prediction.preparation import Preparation, Prepared
 from covidcxr.prediction.session import open_session
 from covidcxr.prediction.verdict import Audit
 
@@ -42,13 +41,11 @@ class Outputs:
         scores: float64, shape (n, classes), probabilities.
         maps: float64, shape (n, h, w, classes), evidence for every class; None if the model has no map.
         embedding: float64, shape (n, features), features behind the scores; None if the model gives none.
-        boxes: float64, shape (n, 4): left, top, right and bottom of each map as shares of the image.
     """
 
     scores: NDArray[np.float64]
     maps: NDArray[np.float64] | None = None
     embedding: NDArray[np.float64] | None = None
-    boxes: NDArray[np.float64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +56,7 @@ class Subject:
         name: Name in the report.
         labels: Classes in the order of the columns.
         predict: Function from decoded images, 1 to BATCH of them, to outputs.
+        box: Left, top, right and bottom edge of the map as shares of the image.
         artifact: Metadata of a model exported by covidcxr, else None.
         recipe: Recipe as TOML, which selects training and test images; None if unknown.
         randomise: See Randomise; None if the weights are not accessible.
@@ -67,6 +65,7 @@ class Subject:
     name: str
     labels: tuple[Label, ...]
     predict: Callable[[Sequence[Grey]], Outputs]
+    box: Box = WHOLE
     artifact: Artifact | None = None
     recipe: str | None = None
     randomise: Randomise | None = None
@@ -84,7 +83,7 @@ class Subject:
             values = [getattr(part, name) for part in parts]
             return None if values[0] is None else np.concatenate(values)
 
-        return Outputs(joined("scores"), joined("maps"), joined("embedding"), joined("boxes"))
+        return Outputs(joined("scores"), joined("maps"), joined("embedding"))
 
     def scores(self, greys: Sequence[Grey]) -> NDArray[np.float64]:
         """Return the probabilities: float64, shape (n, classes)."""
@@ -156,35 +155,24 @@ def _of_predictor(predictor: Predictor, proto: onnx.ModelProto) -> Subject:
     def randomise(share: float) -> Subject:
         shuffled = _shuffled(proto, share)
         return _of_predictor(
-            Predictor(
-                open_session(shuffled.SerializeToString(), name=predictor.model),
-                artifact,
-                predictor.model,
-                predictor.prepare.segmenter,
-            ),
+            Predictor(open_session(shuffled.SerializeToString(), name=predictor.model), artifact, predictor.model),
             shuffled,
         )
-
-    def predicted(prepared: Prepared) -> Outputs:
-        values = predictor.run(prepared, names)
-        return _outputs(values, PROBABILITIES, ACTIVATION_MAP, EMBEDDING, boxes=prepared.boxes)
 
     return Subject(
         name=predictor.model,
         labels=artifact.labels,
-        predict=lambda greys: predicted(predictor.prepare(greys)),
+        predict=lambda greys: _outputs(predictor.run(greys, names), PROBABILITIES, ACTIVATION_MAP, EMBEDDING),
+        box=artifact.preprocessing.box,
         artifact=artifact,
         recipe=artifact.recipe or None,
         randomise=randomise,
     )
 
 
-def _outputs(
-    values: dict[str, Any], scores: str, maps: str | None, embedding: str | None, boxes: Sequence[Box] | None = None
-) -> Outputs:
-    found, features = (np.asarray(values[name], np.float64) if name in values else None for name in (maps, embedding))
-    given = np.asarray(values[scores], np.float64)
-    return Outputs(given, found, features, np.array(boxes if boxes is not None else [WHOLE] * len(given)))
+def _outputs(values: dict[str, Any], scores: str, maps: str | None, embedding: str | None) -> Outputs:
+    found = (np.asarray(values[name], np.float64) if name in values else None for name in (maps, embedding))
+    return Outputs(np.asarray(values[scores], np.float64), *found)
 
 
 def _of_onnx(name: str, proto: onnx.ModelProto, description: Description) -> Subject:
@@ -200,7 +188,7 @@ def _of_onnx(name: str, proto: onnx.ModelProto, description: Description) -> Sub
         batch = np.stack([description.preprocessing(grey) for grey in greys])
         values = _run(name, lambda: session.run(names, {session.get_inputs()[0].name: batch}))
         found = _outputs(dict(zip(names, values, strict=True)), scores, maps, embedding)
-        return replace(found, scores=_probabilities(name, description, found.scores))
+        return Outputs(_probabilities(name, description, found.scores), found.maps, found.embedding)
 
     return Subject(
         name=name,
@@ -245,21 +233,21 @@ def _of_run(run: Path) -> Subject:
     from covidcxr.training.fit import load_run
 
     model, recipe = load_run(run)
-    prepare = Preparation.shipped(recipe.preprocessing)
     text = (run / RECIPE).read_text("utf-8")
 
     def subject(network: "keras.Model") -> Subject:
         serving = serving_model(network)
 
         def predict(greys: Sequence[Grey]) -> Outputs:
-            prepared = prepare(greys)
-            values = serving(prepared.inputs, training=False)
-            return _outputs(values, PROBABILITIES, ACTIVATION_MAP, EMBEDDING, boxes=prepared.boxes)
+            batch = np.stack([recipe.preprocessing(grey) for grey in greys])[..., np.newaxis]
+            values = serving(batch, training=False)
+            return _outputs(values, PROBABILITIES, ACTIVATION_MAP, EMBEDDING)
 
         return Subject(
             name=f"{recipe.name} in {run.name}",
             labels=recipe.labels,
             predict=predict,
+            box=recipe.preprocessing.box,
             recipe=text,
             randomise=lambda share: subject(shuffled_keras(network, share)),
         )

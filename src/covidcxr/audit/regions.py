@@ -17,7 +17,6 @@ from covidcxr.audit.context import (
 )
 from covidcxr.audit.pictures import bars
 from covidcxr.evaluation.metrics import Estimate, FloatArray, IntArray
-from covidcxr.images.frame import Frame, cut
 from covidcxr.images.grey import Grey
 from covidcxr.prediction.lungs import Mask
 
@@ -157,13 +156,14 @@ def _widened(mask: Mask) -> Mask:
 def _shares(maps: NDArray[np.float64], context: Context) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return which share of each image's positive evidence for its predicted class, and of the map's area, is lung."""
     called = context.outputs.scores.argmax(axis=1)
-    assert context.outputs.boxes is not None
+    left, top, right, bottom = context.subject.box
     inside, area = np.full(len(maps), np.nan), np.zeros(len(maps))
-    for place, (values, mask, box) in enumerate(zip(maps, context.masks, context.outputs.boxes, strict=True)):
+    for place, (values, mask) in enumerate(zip(maps, context.masks, strict=True)):
         positive = np.maximum(values[..., called[place]], 0)
         height, width = mask.shape
-        frame = Frame(*(box * (width, height, width, height)))
-        lung = cut(255 * mask.astype(np.uint8), frame, *positive.shape[::-1]) / 255
+        box = (left * width, top * height, right * width, bottom * height)
+        picture = Image.fromarray(mask.astype(np.float32)).resize(positive.shape[::-1], Image.Resampling.BOX, box=box)
+        lung = np.asarray(picture)
         area[place] = lung.mean()
         if positive.sum() > 0:
             inside[place] = (positive * lung).sum() / positive.sum()

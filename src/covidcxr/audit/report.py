@@ -14,7 +14,7 @@ from covidcxr._templates import render_page
 from covidcxr.audit import changes, data, hidden, maps, regions
 from covidcxr.audit.context import AuditResult, Context, Test, make_context, measured
 from covidcxr.audit.model import Subject
-from covidcxr.data.manifest import Record, data_hash
+from covidcxr.data.manifest import Record, Split, data_hash
 from covidcxr.evaluation import metrics
 from covidcxr.prediction.verdict import Audit, Verdict
 
@@ -57,7 +57,7 @@ def audit_model(subject: Subject, records: Sequence[Record], *, force: bool = Fa
 
     Args:
         subject: The model.
-        records: A manifest; external and reserved records are not used.
+        records: A manifest; external records are not used.
         force: Report accuracy and AUROC even if the collection gives the class away.
 
     Raises:
@@ -67,7 +67,7 @@ def audit_model(subject: Subject, records: Sequence[Record], *, force: bool = Fa
     with tqdm(TESTS, desc="audit", unit="test", disable=None) as bar:
         results = tuple(test(context) for test in bar)
     findings = tuple(result.finding for result in results if result.finding)
-    used = data_hash([record for record in records if record.internal])
+    used = data_hash([record for record in records if record.split is not Split.EXTERNAL])
     audit = Audit(date=datetime.datetime.now(datetime.UTC).date().isoformat(), data_hash=used, findings=findings)
     about = {
         "model": subject.name,

@@ -27,17 +27,16 @@ def command() -> None:
     "--github", default="https://github.com", show_default=True, help="GitHub, or a mirror with the same paths."
 )
 def download(sources: tuple[str, ...], root: Path, github: str) -> None:
-    """Download collections from their publishers; 'all' means every collection that a program can download.
+    """Download collections from their publishers; 'all' means every collection.
 
     Existing folders are left as they are. Kaggle data sets need the credentials of your own Kaggle account in
     ~/.kaggle/kaggle.json.
     """
     require_extra("train", "pooch", "kagglehub")
     from covidcxr.data.download import download as download_source
-    from covidcxr.data.sources import SOURCES, ManualDownload
+    from covidcxr.data.sources import SOURCES
 
-    automatic = [name for name, source in SOURCES.items() if not isinstance(source.download, ManualDownload)]
-    names = automatic if "all" in sources else list(sources)
+    names = list(SOURCES) if "all" in sources else list(sources)
     unknown = [name for name in names if name not in SOURCES]
     if unknown:
         raise click.BadParameter(f"Expected some of {', '.join(SOURCES)}. Received {', '.join(unknown)}.")
@@ -76,8 +75,8 @@ def build(root: Path, out: Path, views: str, seed: int) -> None:
 def _print_summary(made: "Build", out: Path) -> None:
     click.echo(f"{out}: {len(made.records)} images, {len({record.group for record in made.records})} groups")
     counts = Counter((record.source, record.label, record.split) for record in made.records)
-    for (source, label, split), count in sorted(counts.items(), key=str):
-        click.echo(f"  {source:16} {label or '-':10} {split:9} {count:6}")
+    for (source, label, split), count in sorted(counts.items()):
+        click.echo(f"  {source:16} {label:10} {split:9} {count:6}")
     click.echo(f"left out: {len(made.rejects)}")
     reasons = Counter((reject.source, reject.reason) for reject in made.rejects)
     for (source, reason), count in sorted(reasons.items()):

@@ -6,7 +6,7 @@ Between different chests, ribs and vessels differ even in the best alignment.
 """
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +43,7 @@ _LEVELS = (_Level(32, 3, 1 / 40, 1 / 12), _Level(64, 2, 1 / 128, 1 / 24), _Level
 """The first level, which sees wide structures only, corrects offsets of up to a tenth of the side."""
 _MARGIN = 1 / 20  # share of the side excluded from the fit, where the filter lacks neighbours
 _LONGEST_STEP = 0.03  # share of the side
-_MAX_CROP = 0.36  # share of the side; copies cropped more than this are not detected
-_MIN_WHOLE = 0.7  # share of the side of the smaller picture that the other must show
+_MAX_CROP = 0.15  # share of the side; copies cropped more than this are not detected
 _BLOCKS = 6  # per side
 _RANK = 65  # percentile of the blocks: text, arrows and clipping may spoil over a third of them
 _NOISE = 1.0  # grey levels; weaker detail counts as none
@@ -70,12 +69,12 @@ class Axis:
 
     @property
     def plausible(self) -> bool:
-        """Whether the overlap covers most of one thumbnail, and of the other what the largest crop leaves."""
+        """Whether the overlap covers most of both thumbnails."""
         least = 1 - 2 * _MAX_CROP
         if not least < self.scale < 1 / least:
             return False
         low, high, low_b, high_b = self.overlap()
-        return min(high - low, high_b - low_b) > least and max(high - low, high_b - low_b) > _MIN_WHOLE
+        return min(high - low, high_b - low_b) > least
 
 
 def agreement(a: Thumbnail, b: Thumbnail, x: Axis, y: Axis) -> float:
@@ -111,9 +110,7 @@ def _overlap(pictures: tuple[Image.Image, Image.Image], x: Axis, y: Axis, level:
     top, bottom, top_b, bottom_b = y.overlap()
     boxes = (left, top, right, bottom), (left_b, top_b, right_b, bottom_b)
     values = np.stack([_part(picture, box, side) for picture, box in zip(pictures, boxes, strict=True)])
-    smallest = min(right - left, bottom - top, right_b - left_b, bottom_b - top_b)
-    finest = max(level.finest, 1 / (smallest * pictures[0].width))  # of the one that shows the overlap in fewer pixels
-    return _smooth(values, finest * side) - _smooth(values, level.widest * side)
+    return _smooth(values, level.finest * side) - _smooth(values, level.widest * side)
 
 
 def _part(picture: Image.Image, box: tuple[float, ...], side: int) -> Detail:
@@ -130,7 +127,7 @@ def _smooth(values: NDArray[np.float32], sigma: float) -> Detail:
     return smooth
 
 
-@lru_cache(64)
+@cache
 def _gaussian(sigma: float) -> NDArray[np.float64]:
     """Return the kernel of gaussian_filter."""
     radius = int(4 * sigma + 0.5)

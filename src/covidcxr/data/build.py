@@ -47,6 +47,5 @@ def build(root: Path, *, views: Collection[View], seed: int) -> Build:
     grouped = [replace(record, group=group) for record, group in zip(records, groups, strict=True)]
     external = [source.name for source in SOURCES.values() if source.external]
     records, drawn_in = assign_splits(grouped, external_sources=external, seed=seed)
-    divided = [split for split in Split if split is not Split.RESERVED]
-    check_leakage(*([record for record in records if record.split is split] for split in divided))
+    check_leakage(*([record for record in records if record.split is split] for split in Split))
     return Build(records=records, rejects=rejects, duplicates=pairs, drawn_in=drawn_in)

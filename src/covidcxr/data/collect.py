@@ -43,7 +43,7 @@ class RejectReason(StrEnum):
     VIEW = "view"
     """The projection is lateral, CT, unknown, or not among the requested views."""
     FINDING = "finding"
-    """The finding is empty, or belongs to none of the classes and is not kept without one."""
+    """The finding is empty or belongs to none of the classes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +94,7 @@ def collect(root: Path, views: Collection[View]) -> tuple[list[Found], list[Reje
 
     Returns:
         The kept images, sorted by id, and the rejects, sorted by source and path. Each record is its own group, in the
-        split ``reserved`` for a finding outside the classes, else ``train``.
+        split ``train``.
 
     Raises:
         ManifestError: There is no collection, metadata are missing or unreadable, a collection lists no image, or two
@@ -165,7 +165,7 @@ def _read(entry: Entry, *, views: frozenset[View]) -> Found | Reject:
         received = item.view.value or (repr(item.published_view) if item.published_view else "an empty view")
         return reject(RejectReason.VIEW, f"Expected a view in {wanted}. Received {received}.")
     label = source.label(item.finding)
-    if label is None and item.finding not in source.other_findings:
+    if label is None:
         return reject(RejectReason.FINDING, f"Expected a finding with a class. Received {item.finding or 'none'}.")
     record_id = f"{source.name}/{item.path.name}"
     record = Record(
@@ -184,7 +184,7 @@ def _read(entry: Entry, *, views: frozenset[View]) -> Found | Reject:
         width=grey.shape[1],
         height=grey.shape[0],
         group=record_id,
-        split=Split.RESERVED if label is None else Split.TRAIN,
+        split=Split.TRAIN,
     )
     return record, fingerprint(grey)
 

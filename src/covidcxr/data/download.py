@@ -16,7 +16,7 @@ import pooch
 import requests
 
 from covidcxr._files import write_json
-from covidcxr.data.sources import GitHubArchive, KaggleDataset, ManualDownload, Source
+from covidcxr.data.sources import GitHubArchive, KaggleDataset, Source
 from covidcxr.errors import DownloadError, ManifestError
 
 GITHUB = "https://github.com"
@@ -42,8 +42,8 @@ def download(source: Source, root: Path, *, github: str = GITHUB) -> bool:
         Whether anything was downloaded; an existing folder is left as it is.
 
     Raises:
-        DownloadError: The collection must be downloaded by hand, or the publisher cannot be reached, refuses, or sends
-            something unexpected; the message says what to do.
+        DownloadError: The publisher cannot be reached, refuses, or sends something unexpected; the message says what
+            to do.
     """
     folder = root / source.folder
     if folder.exists():
@@ -65,9 +65,6 @@ def download(source: Source, root: Path, *, github: str = GITHUB) -> bool:
 
 def _fill(staging: Path, source: Source, root: Path, github: str) -> dict[str, str]:
     """Put the collection into the folder CONTENT and return where it came from."""
-    if isinstance(source.download, ManualDownload):
-        folder = root / source.folder
-        raise DownloadError(f"Expected {source.name} in {folder}. {source.download.steps} into {folder}.")
     if isinstance(source.download, GitHubArchive):
         return _from_github(source.download, staging, github)
     return _from_kaggle(source.download, staging / CONTENT, root / ".kaggle")

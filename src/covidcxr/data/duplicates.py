@@ -1,14 +1,12 @@
-"""Near-duplicates: one radiograph published twice, rescaled, recompressed, cropped or with other contrast.
+"""Near-duplicates: one radiograph published twice, rescaled, recompressed, slightly cropped or with other contrast.
 
-Candidates come from a perceptual hash with the correlation of coarse detail, and from a search for crops
-(covidcxr.data.crops); the agreement of fine detail decides (covidcxr.data.alignment). At the scale of the candidates,
-different chests look alike; their ribs and vessels do not.
+There are three stages, each slower and stricter than the one before: a perceptual hash, the correlation of coarse
+detail, and the agreement of fine detail (covidcxr.data.alignment). At the scale of the first two, different chests look
+alike; their ribs and vessels do not.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
-from functools import partial
 from pathlib import Path
 
 import imagehash
@@ -20,9 +18,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from tqdm import tqdm
 
-from covidcxr._system import cores
 from covidcxr.data.alignment import FINE, Axis, agreement
-from covidcxr.data.crops import find_crops
 from covidcxr.data.manifest import read_table, write_table
 from covidcxr.images.grey import Grey
 
@@ -107,37 +103,20 @@ def find_duplicates(
     Returns:
         Pairs sorted by their ids.
     """
-    agree = partial(_agreement, fingerprints)
-    pairs: dict[tuple[str, str], DuplicatePair] = {}
-    with ThreadPoolExecutor(cores()) as pool:
-        for some in _candidates(fingerprints):
-            new = {tuple(sorted((ids[one.whole], ids[one.cropped]))): one for one in some}
-            new = {names: one for names, one in new.items() if names not in pairs}
-            for (first, second), one, correlation in zip(new, new.values(), pool.map(agree, new.values()), strict=True):
-                if correlation >= min_agreement:
-                    pairs[first, second] = DuplicatePair(
-                        id_a=first, id_b=second, distance=one.distance, correlation=round(correlation, 4)
-                    )
+    pairs = {}
+    for whole, cropped, crop, distance in _candidates(fingerprints):
+        first, second = sorted((ids[whole], ids[cropped]))
+        guess = Axis(CROPS[crop], 1 - 2 * CROPS[crop])
+        correlation = agreement(fingerprints[whole].thumbnail, fingerprints[cropped].thumbnail, guess, guess)
+        if correlation >= min_agreement:
+            pairs[first, second] = DuplicatePair(
+                id_a=first, id_b=second, distance=distance, correlation=round(correlation, 4)
+            )
     return [pairs[key] for key in sorted(pairs)]
 
 
-@dataclass(frozen=True)
-class _Candidate:
-    """Two pictures that may be the same, by index, and how ``whole`` lies in ``cropped``."""
-
-    whole: int
-    cropped: int
-    x: Axis
-    y: Axis
-    distance: int
-
-
-def _agreement(fingerprints: Sequence[Fingerprint], one: _Candidate) -> float:
-    return agreement(fingerprints[one.whole].thumbnail, fingerprints[one.cropped].thumbnail, one.x, one.y)
-
-
-def _candidates(fingerprints: Sequence[Fingerprint]) -> Iterator[list[_Candidate]]:
-    """Yield the candidates, block by block."""
+def _candidates(fingerprints: Sequence[Fingerprint]) -> Iterator[list[int]]:
+    """Yield the candidate pairs: index of the whole image, index of the cropped image, index of the crop, distance."""
     if not fingerprints:
         return
     signs = np.stack([item.bits for item in fingerprints]).astype(np.float32) * 2 - 1
@@ -146,25 +125,7 @@ def _candidates(fingerprints: Sequence[Fingerprint]) -> Iterator[list[_Candidate
     for start in tqdm(range(0, len(signs), _ROWS), desc="Comparing pictures", unit="block", disable=None):
         close = _alike_in_hash(signs, start)
         close = close[_rough(close, coarse, fixed, lengths) >= MIN_COARSE - _TOLERANCE]
-        yield [_of_hash(*row) for row in _alike_in_detail(close, coarse).tolist()]
-    for crops in find_crops([item.thumbnail for item in fingerprints]):
-        yield [
-            _of_crop(whole, cropped, cut, signs)
-            for whole, cropped, cut in zip(
-                crops.whole.tolist(), crops.cropped.tolist(), crops.cut.tolist(), strict=True
-            )
-        ]
-
-
-def _of_hash(whole: int, cropped: int, crop: int, distance: int) -> _Candidate:
-    axis = Axis(CROPS[crop], 1 - 2 * CROPS[crop])
-    return _Candidate(whole, cropped, axis, axis, distance)
-
-
-def _of_crop(whole: int, cropped: int, cut: list[float], signs: NDArray[np.float32]) -> _Candidate:
-    left, right, top, bottom = cut
-    x, y = (Axis(-low / (1 - low - high), 1 / (1 - low - high)) for low, high in ((left, right), (top, bottom)))
-    return _Candidate(whole, cropped, x, y, int(np.count_nonzero(signs[whole, 0] != signs[cropped, 0])))
+        yield from _alike_in_detail(close, coarse).tolist()
 
 
 def _alike_in_hash(signs: NDArray[np.float32], start: int) -> Candidates:

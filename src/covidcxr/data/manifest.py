@@ -35,17 +35,11 @@ GROWN_UP = 18
 
 
 class Split(StrEnum):
-    """Part of the data."""
+    """Part of the data. ``external`` is for finished models only."""
 
     TRAIN = "train"
     TEST = "test"
     EXTERNAL = "external"
-    """For finished models only."""
-    RESERVED = "reserved"
-    """Findings outside the classes, for protocols that ask for them: in no training and in no other figure."""
-
-
-INTERNAL = frozenset({Split.TRAIN, Split.TEST})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +54,7 @@ class Record:
             children's collection for the images that another one copied from it. If nothing else is known, the source.
         patient_id: Identifier of the patient in the collection, prefixed with the source.
         finding: Finding as published, word for word.
-        label: Class of the finding; None for a finding outside the classes, in the split ``reserved`` only.
+        label: Class of the finding.
         view: Projection, one of FRONTAL_VIEWS.
         age: Age in years; None if it is not published.
         sex: ``M``, ``F`` or empty.
@@ -69,7 +63,7 @@ class Record:
         width: Columns of the decoded image in pixels.
         height: Rows of the decoded image in pixels.
         group: Common name of all images that share a patient or show nearly the same radiograph; a group is never
-            divided between train, test and external. A reserved image may be in the group of another split.
+            divided between splits.
         split: Part of the data.
 
     Raises:
@@ -82,7 +76,7 @@ class Record:
     origin: str
     patient_id: str
     finding: str
-    label: Label | None
+    label: Label
     view: View
     age: float | None
     sex: str
@@ -97,7 +91,6 @@ class Record:
         checks = {
             "id": bool(self.id),
             "patient_id": bool(self.patient_id),
-            "label": (self.label is None) == (self.split is Split.RESERVED),
             "view": self.view in FRONTAL_VIEWS,
             "age": self.age is None or 0 <= self.age <= 120,
             "sex": self.sex in ("M", "F", ""),
@@ -109,11 +102,6 @@ class Record:
         for name, valid in checks.items():
             if not valid:
                 raise ManifestError(f"Expected a valid {name} in record {self.id!r}. Received {getattr(self, name)!r}.")
-
-    @property
-    def internal(self) -> bool:
-        """Whether it is training or test data of recipes."""
-        return self.split in INTERNAL
 
 
 COLUMNS = tuple(field.name for field in fields(Record))
@@ -139,7 +127,6 @@ def write_manifest(records: Iterable[Record], path: Path) -> None:
         row = {name: getattr(record, name) for name in COLUMNS}
         row["path"] = relative_path(record.path, path)
         row["age"] = "" if record.age is None else f"{record.age:g}"
-        row["label"] = record.label or ""
         return row.values()
 
     write_table(path, COLUMNS, map(cells, records))
@@ -189,7 +176,7 @@ def read_manifest(path: Path) -> list[Record]:
             **{name: row[name] for name in ("id", "source", "origin", "patient_id", "finding", "sex")},
             **{name: row[name] for name in ("licence", "sha256", "group")},
             path=path.parent / row["path"],
-            label=Label(row["label"]) if row["label"] else None,
+            label=Label(row["label"]),
             view=View(row["view"]),
             age=float(row["age"]) if row["age"] else None,
             width=int(row["width"]),
@@ -205,5 +192,5 @@ def read_manifest(path: Path) -> list[Record]:
 
 def data_hash(records: Sequence[Record]) -> str:
     """Return the sha256 (hex) of the images, labels, groups and splits of records, independent of their paths."""
-    rows = sorted("\t".join((r.id, r.sha256, r.label or "", r.group, r.split)) for r in records)
+    rows = sorted("\t".join((r.id, r.sha256, r.label, r.group, r.split)) for r in records)
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()

@@ -24,8 +24,6 @@ from covidcxr.labels import LABELS
 SHEET_PICTURES = 40
 _COLUMNS, _SIDE, _CAPTION, _GAP = 8, 150, 14, 6  # layout of a contact sheet: images per row, then pixels
 _PAPER, _INK = 24, 230  # grey levels
-NO_CLASS = "no class"
-"""Column of the findings that belong to no class but are in the manifest."""
 AGE_BANDS = {"0-17": (0, 18), "18-39": (18, 40), "40-59": (40, 60), "60-79": (60, 80), "80+": (80, 200)}
 """Name of each band to its range in years, upper end excluded."""
 
@@ -71,11 +69,9 @@ def summarise(records: Sequence[Record], rejects: Sequence[Reject], pairs: Seque
         JSON values; tables have the type Table.
     """
     frame = pd.DataFrame([asdict(record) for record in records])
-    frame["label"] = frame["label"].fillna(NO_CLASS)
     frame["age band"] = [age_band(record.age) for record in records]
     order = [name for name in SOURCES if name in set(frame["source"])]
     left_out = pd.DataFrame([asdict(reject) for reject in rejects], columns=["source", "reason", "finding"])
-    classes = [*map(str, LABELS), *([NO_CLASS] if NO_CLASS in set(frame["label"]) else [])]
     external = {name for name, source in SOURCES.items() if source.external}
     return {
         "covidcxr": __version__,
@@ -87,12 +83,12 @@ def summarise(records: Sequence[Record], rejects: Sequence[Reject], pairs: Seque
         "duplicate_pairs": len(pairs),
         "duplicate_pairs_across": sum(_source(pair.id_a) != _source(pair.id_b) for pair in pairs),
         "sources": {name: _about(name) for name in order},
-        "by_label": _count(frame, "source", "label", columns=classes),
+        "by_label": _count(frame, "source", "label", columns=[str(label) for label in LABELS]),
         "by_split": _count(frame, "source", "split", columns=[str(split) for split in Split]),
-        "by_split_and_label": _count(frame, "split", "label", columns=classes),
+        "by_split_and_label": _count(frame, "split", "label", columns=[str(label) for label in LABELS]),
         "by_view": _count(frame, "source", "view"),
         "by_age": _count(frame, "source", "age band", columns=[*AGE_BANDS, "unknown"]),
-        "by_age_and_label": _count(frame, "age band", "label", columns=classes),
+        "by_age_and_label": _count(frame, "age band", "label", columns=[str(label) for label in LABELS]),
         "by_sex": _count(frame.replace({"sex": {"": "unknown"}}), "source", "sex"),
         "left_out_by_reason": _count(left_out, "source", "reason"),
         "left_out_findings": _findings(left_out),
@@ -156,7 +152,7 @@ def contact_sheet(records: Sequence[Record], *, seed: int) -> Image.Image:
         ImageError: An image is missing or broken.
     """
     chosen = np.random.default_rng(seed).permutation(len(records))[:SHEET_PICTURES]
-    shown = sorted((records[i] for i in chosen), key=_by_class)
+    shown = sorted((records[i] for i in chosen), key=lambda record: (LABELS.index(record.label), record.id))
     rows = -(-len(shown) // _COLUMNS)
     sheet = Image.new("L", (_COLUMNS * (_SIDE + _GAP) + _GAP, rows * (_SIDE + _CAPTION + _GAP) + _GAP), _PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
@@ -166,14 +162,8 @@ def contact_sheet(records: Sequence[Record], *, seed: int) -> Image.Image:
         picture = Image.fromarray(read_image(record.path))
         picture.thumbnail((_SIDE, _SIDE))
         sheet.paste(picture, (left + (_SIDE - picture.width) // 2, top + (_SIDE - picture.height) // 2))
-        caption = f"{record.label or record.finding}, {record.view}"
-        pen.text((left + _SIDE // 2, top + _SIDE), caption, _INK, font, anchor="mt")
+        pen.text((left + _SIDE // 2, top + _SIDE), f"{record.label}, {record.view}", _INK, font, anchor="mt")
     return sheet
-
-
-def _by_class(record: Record) -> tuple[int, str]:
-    """Sort by class, findings without one last, and by id."""
-    return LABELS.index(record.label) if record.label else len(LABELS), record.id
 
 
 def _data_url(picture: Image.Image) -> str:

@@ -51,10 +51,8 @@ def assign_splits(
 ) -> tuple[list[Record], list[Record]]:
     """Assign a split to every record: external groups, and of the rest four fifths train and one fifth test.
 
-    Reserved records stay reserved and have no influence on the other splits.
-
     Args:
-        records: Records with groups; other splits than ``reserved`` are replaced.
+        records: Records with groups; their splits are replaced.
         external_sources: Names of the collections that are external test sets.
         seed: Seed of the split.
 
@@ -67,17 +65,10 @@ def assign_splits(
     """
     sources = set(external_sources)
     outside = {record.group for record in records if record.source in sources}
-    reserved = [record for record in records if record.split is Split.RESERVED]
-    classified = [record for record in records if record.split is not Split.RESERVED]
-    external = [replace(record, split=Split.EXTERNAL) for record in classified if record.group in outside]
-    rest = [record for record in classified if record.group not in outside]
+    external = [replace(record, split=Split.EXTERNAL) for record in records if record.group in outside]
+    rest = [record for record in records if record.group not in outside]
     train, test = grouped_split(rest, seed=seed) if rest else ([], [])
-    assigned = (
-        external
-        + reserved
-        + [replace(r, split=Split.TRAIN) for r in train]
-        + [replace(r, split=Split.TEST) for r in test]
-    )
+    assigned = external + [replace(r, split=Split.TRAIN) for r in train] + [replace(r, split=Split.TEST) for r in test]
     drawn_in = [record for record in external if record.source not in sources]
     return sorted(assigned, key=lambda r: r.id), sorted(drawn_in, key=lambda r: r.id)
 

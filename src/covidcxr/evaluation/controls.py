@@ -76,7 +76,7 @@ def source_oracle(train: Sequence[Record], test: Sequence[Record], labels: Seque
         float64, shape (n, classes): probabilities for the test records. A collection without training images gets the
         shares of all training records.
     """
-    counts: dict[str, Counter[Label | None]] = defaultdict(Counter)
+    counts: dict[str, Counter[Label]] = defaultdict(Counter)
     for record in train:
         counts[record.source][record.label] += 1
     overall = sum(counts.values(), Counter())

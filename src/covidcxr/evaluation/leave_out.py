@@ -33,8 +33,8 @@ def fold(records: Sequence[Record], pair: Pair) -> list[Record]:
     """Split the records for a pair: its COVID-19 and normal images into test, all that is unrelated into train.
 
     Training leaves out every record of either origin, whatever its class, and every record that shares a patient or a
-    near-duplicate with a test record. The splits of the manifest do not matter, except that external and reserved
-    records are in neither part.
+    near-duplicate with a test record. The splits of the manifest do not matter, except that external records are in
+    neither part.
 
     Args:
         records: The manifest.
@@ -43,7 +43,7 @@ def fold(records: Sequence[Record], pair: Pair) -> list[Record]:
     Raises:
         ManifestError: A class of the pair has no record.
     """
-    internal = [record for record in records if record.internal]
+    internal = [record for record in records if record.split is not Split.EXTERNAL]
     test = [replace(record, split=Split.TEST) for record in internal if _tested(record, pair)]
     if {record.label for record in test} != {Label.COVID, Label.NORMAL}:
         raise ManifestError(

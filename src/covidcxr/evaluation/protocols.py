@@ -224,5 +224,5 @@ def _expect_binary(predictor: Predictor) -> None:
 
 def _is_adult_normal(record: Record) -> bool:
     """Tell whether a record shows a healthy person of ADULT_ORIGINS, who is an adult if the age is published."""
-    internal = record.internal and record.origin in ADULT_ORIGINS
+    internal = record.split is not Split.EXTERNAL and record.origin in ADULT_ORIGINS
     return internal and record.label is Label.NORMAL and (record.age is None or record.age >= GROWN_UP)

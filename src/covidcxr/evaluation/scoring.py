@@ -119,7 +119,7 @@ def write_scores(scores: Scores, path: Path) -> None:
 
 
 def _row(record: Record, probabilities: NDArray[np.float64]) -> list[str]:
-    about = [record.id, record.source, record.view, record.patient_id, record.group, record.label or ""]
+    about = [record.id, record.source, record.view, record.patient_id, record.group, record.label]
     return [*about, *(f"{value:.8g}" for value in probabilities)]
 
 

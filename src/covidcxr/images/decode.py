@@ -20,7 +20,6 @@ from covidcxr.images.grey import (
     percentiles_of,
     to_grey,
 )
-from covidcxr.images.raw import decode_jsrt_raw, is_jsrt_raw
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP")
 SUFFIXES = frozenset(
@@ -38,8 +37,7 @@ def read_image(path: Path) -> Grey:
     """Decode an image file.
 
     Args:
-        path: PNG, JPEG, TIFF, BMP, WebP or DICOM file, or a raw file of the JSRT database; recognised by content, not
-            by name.
+        path: PNG, JPEG, TIFF, BMP, WebP or DICOM file, recognised by content, not by name.
 
     Returns:
         uint8, shape (height, width); see Grey.
@@ -88,18 +86,12 @@ def decode_image(data: bytes, name: str) -> Grey:
             raise ImageError("0 bytes")
         if len(data) > MAX_BYTES:
             raise ImageError(f"more than {MAX_BYTES} bytes")
-        return _decode(data)
+        return _decode_dicom(data) if is_dicom(data) else _decode_picture(data)
     except Exception as error:  # decoders of hostile bytes raise anything
         reason = str(error) or repr(error)
         raise ImageError(
             f"Expected a PNG, JPEG, TIFF, BMP, WebP or DICOM image. Received {name}: {reason.rstrip('.')}."
         ) from error
-
-
-def _decode(data: bytes) -> Grey:
-    if is_dicom(data):
-        return _decode_dicom(data)
-    return decode_jsrt_raw(data) if is_jsrt_raw(data) else _decode_picture(data)
 
 
 def is_dicom(data: bytes) -> bool:

@@ -13,10 +13,8 @@ from covidcxr.prediction.gate import Check
 from covidcxr.prediction.verdict import Audit
 
 METADATA_KEY = "covidcxr"
-SEGMENTER_KEY = "covidcxr.segmenter"
-"""Metadata property of models with a frame: the file of their lung network, Base64."""
 INPUT = "image"
-"""Graph input: uint8 (N, size, size, channels), the result of Preprocessing; scaling is part of the graph."""
+"""Graph input: uint8 (N, size, size, 1), the result of Preprocessing; scaling is part of the graph."""
 PROBABILITIES = "probabilities"
 """Graph output: float32 (N, classes), sums to 1."""
 ACTIVATION_MAP = "activation_map"
@@ -95,8 +93,6 @@ class Artifact:
         conformal: Prediction sets and intervals; None in models without validation groups.
         gate: Checks on the columns of the output ``gate``, the most important first; empty in models without one.
         audit: Outcome of ``covidcxr audit``; None in models that were never audited.
-        baseline: Score of every class before softmax to which the mean of its activation map is added; empty in models
-            without maps.
         schema: Version of this contract.
     """
 
@@ -114,7 +110,6 @@ class Artifact:
     conformal: Conformal | None = None
     gate: tuple[Check, ...] = ()
     audit: Audit | None = None
-    baseline: tuple[float, ...] = ()
     schema: int = field(default=1)
 
     def __post_init__(self) -> None:
@@ -140,7 +135,6 @@ class Artifact:
             values: dict[str, Any] = json.loads(metadata[METADATA_KEY])
             if values["schema"] != 1:
                 raise ValueError(f"schema {values['schema']}, this version reads schema 1")
-            values["baseline"] = tuple(values.get("baseline", ()))
             values["labels"] = tuple(Label(label) for label in values["labels"])
             values["preprocessing"] = Preprocessing(**values["preprocessing"])
             points = values.get("operating_points", ())

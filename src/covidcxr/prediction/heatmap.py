@@ -41,8 +41,8 @@ def _upsample(activation_map: ActivationMap, size: tuple[int, int]) -> NDArray[n
     width, height = size
     rows, columns = activation_map.values.shape
     left, top, right, bottom = activation_map.box
-    x0, x1 = max(0, math.ceil(left * width - 1e-6)), min(width, math.floor(right * width + 1e-6))
-    y0, y1 = max(0, math.ceil(top * height - 1e-6)), min(height, math.floor(bottom * height + 1e-6))
+    x0, x1 = math.ceil(left * width - 1e-6), math.floor(right * width + 1e-6)
+    y0, y1 = math.ceil(top * height - 1e-6), math.floor(bottom * height + 1e-6)
     source = (
         _place(x0 / width, left, right) * columns,
         _place(y0 / height, top, bottom) * rows,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from importlib.resources import files
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 METADATA_KEY = "covidcxr.lungs"
-SHIPPED = "lungs.onnx"
-"""File of the lung network that comes with the package."""
 BATCH = 32
 
 Mask = NDArray[np.bool_]
@@ -34,16 +32,10 @@ _STRAY = 0.005
 
 
 class LungSegmenter:
-    """A loaded lung network. Safe to share between threads.
+    """A loaded lung network. Safe to share between threads."""
 
-    Attributes:
-        preprocessing: Preprocessing of its input.
-        content: The ONNX file.
-    """
-
-    def __init__(self, session: "InferenceSession", preprocessing: Preprocessing, content: bytes) -> None:
+    def __init__(self, session: "InferenceSession", preprocessing: Preprocessing) -> None:
         self.preprocessing = preprocessing
-        self.content = content
         self._session = session
 
     @classmethod
@@ -54,30 +46,14 @@ class LungSegmenter:
             ArtifactError: No such file, or not a lung network; the message names it.
         """
         if path is None:
-            return cls.of_bytes(shipped_lungs(), SHIPPED)
-        try:
-            return cls.of_bytes(path.read_bytes(), str(path))
-        except OSError as error:
-            raise ArtifactError(f"Expected a lung network of covidcxr. Received {path}: {error.strerror}.") from error
-
-    @classmethod
-    def of_bytes(cls, content: bytes, name: str, *, threads: int = 0) -> Self:
-        """Load the content of such a file.
-
-        Args:
-            content: The file.
-            name: Name in messages.
-            threads: Threads for one image; 0 takes all cores.
-
-        Raises:
-            ArtifactError: Not a lung network.
-        """
-        session = open_session(content, name=name, threads=threads)
+            with as_file(files("covidcxr") / "assets" / "lungs.onnx") as shipped:
+                return cls.load(shipped)
+        session = open_session(path)
         try:
             metadata = json.loads(session.get_modelmeta().custom_metadata_map[METADATA_KEY])
-            return cls(session, Preprocessing(**metadata["preprocessing"]), content)
+            return cls(session, Preprocessing(**metadata["preprocessing"]))
         except (ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(f"Expected a lung network of covidcxr. Received {name}: {error!r}") from error
+            raise ArtifactError(f"Expected a lung network of covidcxr. Received {path}: {error!r}") from error
 
     def probabilities(self, greys: Sequence[Grey]) -> NDArray[np.float32]:
         """Compute the probability of lung at every place.
@@ -91,7 +67,7 @@ class LungSegmenter:
         size = self.preprocessing.size
         found = np.empty((len(greys), size, size), np.float32)
         for start in range(0, len(greys), BATCH):
-            batch = np.stack([self.preprocessing(grey) for grey in greys[start : start + BATCH]])
+            batch = np.stack([self.preprocessing(grey) for grey in greys[start : start + BATCH]])[..., np.newaxis]
             found[start : start + BATCH] = self._session.run([LUNGS], {INPUT: batch})[0][..., 0]
         return found
 
@@ -103,11 +79,6 @@ class LungSegmenter:
         """
         found = self.probabilities(greys)
         return [_at_size(lungs, grey.shape) for lungs, grey in zip(found, greys, strict=True)]
-
-
-def shipped_lungs() -> bytes:
-    """Return the content of the lung network that comes with the package."""
-    return (files("covidcxr") / "assets" / SHIPPED).read_bytes()
 
 
 def box(mask: Mask, margin: float) -> Box:

@@ -112,8 +112,7 @@ class Model:
         outcomes = decode_files(_images_below(folder))
         while some := list(islice(outcomes, AT_ONCE)):
             greys = [outcome.grey for outcome in some if outcome.grey is not None]
-            prepared = self.predictor.prepare(greys) if greys else None
-            embedded = iter(self.predictor.run(prepared, [EMBEDDING])[EMBEDDING] if prepared else ())
+            embedded = iter(self.predictor.run(greys, [EMBEDDING])[EMBEDDING] if greys else ())
             rows += [None if outcome.grey is None else next(embedded) for outcome in some]
         width = max((len(row) for row in rows if row is not None), default=0)
         return np.array([np.full(width, np.nan) if row is None else row for row in rows], np.float32)

@@ -1,7 +1,6 @@
 """Turn decoded images into predictions with a model file. Every number that a person sees comes from here."""
 
 import hashlib
-from base64 import b64decode
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,25 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from covidcxr import DISCLAIMER
-from covidcxr.errors import ArtifactError
-from covidcxr.images.frame import Box
 from covidcxr.images.grey import Grey
 from covidcxr.labels import Label, PointName
-from covidcxr.prediction.artifact import (
-    ACTIVATION_MAP,
-    EMBEDDING,
-    GATE,
-    INPUT,
-    LUNGS,
-    PROBABILITIES,
-    SEGMENTER_KEY,
-    Artifact,
-)
+from covidcxr.prediction.artifact import ACTIVATION_MAP, EMBEDDING, GATE, INPUT, LUNGS, PROBABILITIES, Artifact
 from covidcxr.prediction.fields import to_object
 from covidcxr.prediction.flags import Flag, FlagCode
 from covidcxr.prediction.gate import pixel_flags, score_flags
-from covidcxr.prediction.lungs import LungSegmenter
-from covidcxr.prediction.preparation import Preparation, Prepared
 from covidcxr.prediction.session import open_session
 from covidcxr.prediction.verdict import Audit
 
@@ -56,11 +42,11 @@ class ActivationMap:
             models that lack one of these classes.
         lung_share: Share of ``values`` in the lungs, 0..1; None if ``values`` are all zero or ``lungs`` is None.
         lungs: float32, shape (h, w), 0..1: probability of lung in each cell; None if the network does not locate lungs.
-        box: Place of the map in the whole image; it may reach beyond the image.
+        box: Left, top, right, bottom of the map in the whole image, as shares of its width and height.
     """
 
     values: NDArray[np.float32]
-    box: Box
+    box: tuple[float, float, float, float]
     contrast: NDArray[np.float32] | None = None
     lung_share: float | None = None
     lungs: NDArray[np.float32] | None = None
@@ -142,7 +128,6 @@ class Predictor:
 
     Attributes:
         artifact: Contract of the file.
-        prepare: From decoded images to the network's input.
         model: Name and start of the sha256 of the file.
         outputs: Names of the network's outputs; see covidcxr.prediction.artifact.
 
@@ -158,12 +143,9 @@ class Predictor:
         False
     """
 
-    def __init__(
-        self, session: "InferenceSession", artifact: Artifact, model: str, segmenter: LungSegmenter | None = None
-    ) -> None:
+    def __init__(self, session: "InferenceSession", artifact: Artifact, model: str) -> None:
         self.artifact = artifact
         self.model = model
-        self.prepare = Preparation(artifact.preprocessing, segmenter)
         self._session = session
         self.outputs = frozenset(output.name for output in session.get_outputs())
 
@@ -184,14 +166,8 @@ class Predictor:
         with ThreadPoolExecutor(1) as other_core:
             hashing = other_core.submit(_sha256, path)
             session = open_session(path, threads=threads)
-        metadata = session.get_modelmeta().custom_metadata_map
-        artifact = Artifact.from_metadata(metadata, str(path))
-        segmenter = None
-        if artifact.preprocessing.frame is not None:
-            if SEGMENTER_KEY not in metadata:
-                raise ArtifactError(f"Expected a model file with its lung network. Received {path} without.")
-            segmenter = LungSegmenter.of_bytes(b64decode(metadata[SEGMENTER_KEY]), str(path), threads=threads)
-        return cls(session, artifact, f"{artifact.name}@{hashing.result()[:12]}", segmenter)
+        artifact = Artifact.from_metadata(session.get_modelmeta().custom_metadata_map, str(path))
+        return cls(session, artifact, f"{artifact.name}@{hashing.result()[:12]}")
 
     def predict(self, grey: Grey) -> Prediction:
         """Score a decoded image: uint8, shape (height, width), from covidcxr.images."""
@@ -201,31 +177,30 @@ class Predictor:
         """Score decoded images, in their order."""
         if not greys:
             return []
-        prepared = self.prepare(greys)
-        outputs = self.run(prepared, self.outputs - {EMBEDDING})
+        outputs = self.run(greys, self.outputs - {EMBEDDING})
         return [
-            self._prediction(grey, box, {name: values[index] for name, values in outputs.items()})
-            for index, (grey, box) in enumerate(zip(greys, prepared.boxes, strict=True))
+            self._prediction(grey, {name: values[index] for name, values in outputs.items()})
+            for index, grey in enumerate(greys)
         ]
 
-    def run(self, prepared: Prepared, names: Collection[str]) -> dict[str, NDArray[np.float32]]:
+    def run(self, greys: Sequence[Grey], names: Collection[str]) -> dict[str, NDArray[np.float32]]:
         """Return raw outputs of the network.
 
         Args:
-            prepared: Result of ``prepare``.
+            greys: Decoded images, at least one.
             names: Names of outputs, from ``outputs``.
 
         Returns:
             Arrays by name; see covidcxr.prediction.artifact for shapes.
         """
-        batch = prepared.inputs
+        batch = np.stack([self.artifact.preprocessing(grey) for grey in greys])[..., np.newaxis]
         parts = [
             self._session.run(list(names), {INPUT: batch[start : start + AT_ONCE]})
             for start in range(0, len(batch), AT_ONCE)
         ]
         return {name: np.concatenate(values) for name, *values in zip(names, *parts, strict=True)}
 
-    def _prediction(self, grey: Grey, box: Box, outputs: dict[str, NDArray[np.float32]]) -> Prediction:
+    def _prediction(self, grey: Grey, outputs: dict[str, NDArray[np.float32]]) -> Prediction:
         artifact = self.artifact
         by_label = dict(zip(artifact.labels, map(float, outputs[PROBABILITIES]), strict=True))
         conformal, prediction_set, interval = artifact.conformal, None, None
@@ -248,10 +223,10 @@ class Predictor:
             flags=flags,
             model=self.model,
             audit=artifact.audit,
-            activation_map=None if declined else self._map(outputs, box),
+            activation_map=None if declined else self._map(outputs),
         )
 
-    def _map(self, outputs: dict[str, NDArray[np.float32]], box: Box) -> ActivationMap | None:
+    def _map(self, outputs: dict[str, NDArray[np.float32]]) -> ActivationMap | None:
         if ACTIVATION_MAP not in outputs:
             return None
         labels, maps = self.artifact.labels, outputs[ACTIVATION_MAP]
@@ -263,6 +238,7 @@ class Predictor:
         if LUNGS in outputs:
             lungs = outputs[LUNGS][..., 0]
             lung_share = float(values[lungs >= LUNG].sum() / values.sum()) if values.any() else None
+        box = self.artifact.preprocessing.box
         return ActivationMap(values=values, contrast=contrast, lung_share=lung_share, lungs=lungs, box=box)
 
     def _decisions(self, probabilities: dict[Label, float]) -> dict[PointName, Decision]:

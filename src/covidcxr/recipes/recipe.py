@@ -90,18 +90,12 @@ class RobustHead(_Table):
         opacities: Weight of the effect of synthetic opacities.
         contrast: Weight of a logistic regression of COVID-19 against normal, which also learns the collections.
         inverse_regularisation: C of the logistic regressions in scikit-learn.
-        place: How far the features of healthy people, from which the difference counts, depend on the place in the
-            lungs: 0 not at all, 1 fully.
-        attention: How much more cells count that differ like disease, in standard deviations of their evidence; 0
-            counts all of the lungs alike.
     """
 
     within: float = Field(ge=0)
     opacities: float = Field(ge=0)
     contrast: float = Field(ge=0)
     inverse_regularisation: float = Field(gt=0)
-    place: float = Field(default=0.0, ge=0, le=1)
-    attention: float = Field(default=0.0, ge=0)
 
 
 class Training(_Table):

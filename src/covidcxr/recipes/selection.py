@@ -29,12 +29,12 @@ class Parts:
 
 
 def split_parts(records: Sequence[Record], recipe: Recipe) -> Parts:
-    """Divide the records that a recipe selects by the splits of the manifest, without external and reserved ones.
+    """Divide the records that a recipe selects by the splits of the manifest. External records are in no part.
 
     Raises:
         ManifestError: A class of the recipe has no record.
     """
-    internal = [record for record in records if record.internal]
+    internal = [record for record in records if record.split is not Split.EXTERNAL]
     chosen = select(internal, recipe.data, seed=recipe.training.seed)
     train = [record for record in chosen if record.split is Split.TRAIN]
     test = [record for record in chosen if record.split is Split.TEST]

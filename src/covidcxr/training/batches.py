@@ -11,31 +11,32 @@ from tqdm import tqdm
 
 from covidcxr.data.manifest import Record
 from covidcxr.images.decode import read_image
-from covidcxr.prediction.preparation import Preparation
+from covidcxr.images.preprocessing import Preprocessing
 from covidcxr.recipes.recipe import Augmentation
 from covidcxr.training.augmentation import augmented
 from covidcxr.training.image_cache import ImageCache
 
 
-def load_images(records: Sequence[Record], prepare: Preparation, cache: Path | None = None) -> NDArray[np.uint8]:
+def load_images(
+    records: Sequence[Record], preprocessing: Preprocessing, cache: Path | None = None
+) -> NDArray[np.uint8]:
     """Decode and preprocess images exactly as the predictor does.
 
     Args:
         records: Records of the images.
-        prepare: Preparation of the recipe's network.
+        preprocessing: Preprocessing of the recipe.
         cache: Folder of decoded images (covidcxr.training.image_cache); None decodes every image.
 
     Returns:
-        uint8, shape (n, size, size, channels), in the order of the records.
+        uint8, shape (n, size, size, 1), in the order of the records.
 
     Raises:
         ImageError: A file cannot be decoded, or its cached pixels are outdated; the message names it.
     """
-    settings = prepare.preprocessing
-    images = np.empty((len(records), settings.size, settings.size, settings.channels), np.uint8)
-    cached = ImageCache(cache, prepare) if cache else None
+    images = np.empty((len(records), preprocessing.size, preprocessing.size, 1), np.uint8)
+    cached = ImageCache(cache, preprocessing) if cache else None
     for index, record in enumerate(tqdm(records, desc="decoding", unit="image", disable=None)):
-        images[index] = cached.image(record) if cached else prepare([read_image(record.path)]).inputs[0]
+        images[index, ..., 0] = cached.image(record) if cached else preprocessing(read_image(record.path))
     return images
 
 

@@ -2,7 +2,6 @@
 
 import datetime
 import math
-from base64 import b64encode
 from pathlib import Path
 
 import keras
@@ -15,17 +14,7 @@ from keras import layers
 from covidcxr import DISCLAIMER, __version__
 from covidcxr._files import whole
 from covidcxr.errors import ArtifactError
-from covidcxr.prediction.artifact import (
-    ACTIVATION_MAP,
-    EMBEDDING,
-    GATE,
-    INPUT,
-    LUNGS,
-    PROBABILITIES,
-    SEGMENTER_KEY,
-    Artifact,
-)
-from covidcxr.prediction.lungs import shipped_lungs
+from covidcxr.prediction.artifact import ACTIVATION_MAP, EMBEDDING, GATE, INPUT, LUNGS, PROBABILITIES, Artifact
 from covidcxr.prediction.session import open_session
 from covidcxr.recipes.run_folder import RECIPE, read_run
 from covidcxr.training.calibration import Calibration, calibrate
@@ -58,8 +47,7 @@ def export(run: Path, out: Path) -> None:
     calibration = calibrate(run / VALIDATION) if (run / VALIDATION).exists() else Calibration()
     gate = Gate.load(run / GATE_FILE) if (run / GATE_FILE).exists() else None
     serving = serving_model(model, temperature=calibration.temperature, gate=gate)
-    proto = convert(serving)
-    baseline = model.layers[-1].get_weights()[1] / calibration.temperature
+    proto = convert(serving, recipe.preprocessing.size)
     artifact = Artifact(
         name=f"covidcxr-{recipe.name}",
         version=__version__,
@@ -74,20 +62,19 @@ def export(run: Path, out: Path) -> None:
         operating_points=calibration.operating_points,
         conformal=calibration.conformal,
         gate=gate.checks if gate else (),
-        baseline=tuple(map(float, baseline)),
     )
-    segmenter = {} if recipe.preprocessing.frame is None else {SEGMENTER_KEY: b64encode(shipped_lungs()).decode()}
-    onnx.helper.set_model_props(proto, artifact.to_metadata() | segmenter)
-    save_checked(proto, serving, out, tolerance=TOLERANCE)
+    onnx.helper.set_model_props(proto, artifact.to_metadata())
+    save_checked(proto, serving, out, size=recipe.preprocessing.size, tolerance=TOLERANCE)
 
 
-def save_checked(proto: onnx.ModelProto, serving: keras.Model, out: Path, *, tolerance: float) -> None:
+def save_checked(proto: onnx.ModelProto, serving: keras.Model, out: Path, *, size: int, tolerance: float) -> None:
     """Write a converted model; the file appears only if it agrees with Keras.
 
     Args:
-        proto: Result of ``convert(serving)``.
+        proto: Result of ``convert(serving, size)``.
         serving: Model in Keras.
         out: ONNX file; its folder is created if missing.
+        size: Side of the square input in pixels.
         tolerance: Largest difference; see parity.
 
     Raises:
@@ -96,7 +83,7 @@ def save_checked(proto: onnx.ModelProto, serving: keras.Model, out: Path, *, tol
     out.parent.mkdir(parents=True, exist_ok=True)
     with whole(out) as partial:
         onnx.save(proto, partial)
-        difference = parity(serving, partial)
+        difference = parity(serving, partial, size=size)
         if difference > tolerance:
             raise ArtifactError(
                 f"Expected {out} to equal Keras to {tolerance}. Received a difference of {difference:.1e}."
@@ -107,8 +94,8 @@ def serving_model(model: keras.Model, *, temperature: float = 1.0, gate: Gate | 
     """Return the model as served; covidcxr.prediction.artifact describes its outputs.
 
     Weights and bias of the last layer are divided by the temperature, which divides the scores before softmax or
-    sigmoid at no cost. The activation map of a class applies these weights in every cell of the last features, so that
-    its mean plus the bias is the class's score before softmax, temperature included (Zhou et al. 2016).
+    sigmoid at no cost. The activation map of a class applies these weights and bias in every cell of the last features,
+    so that its mean is the class's score before softmax, temperature included (Zhou et al. 2016).
 
     Args:
         model: Trained network of covidcxr.training.networks; it is not changed.
@@ -116,7 +103,7 @@ def serving_model(model: keras.Model, *, temperature: float = 1.0, gate: Gate | 
         gate: Gate for the output ``gate``; None leaves the output out.
 
     Returns:
-        Model from uint8 (N, size, size, channels) to a dict of float32 arrays.
+        Model from uint8 (N, size, size, 1) to a dict of float32 arrays.
     """
     last = model.layers[-1]
     kernel, bias = (weights / np.float32(temperature) for weights in last.get_weights())
@@ -130,17 +117,17 @@ def serving_model(model: keras.Model, *, temperature: float = 1.0, gate: Gate | 
     if LUNGS in named:
         outputs[LUNGS] = model.get_layer(LUNGS).output
     if "pool" in named:
-        convolution = layers.Conv2D(kernel.shape[1], 1, use_bias=False, name=ACTIVATION_MAP)
+        convolution = layers.Conv2D(kernel.shape[1], 1, name=ACTIVATION_MAP)
         outputs[ACTIVATION_MAP] = convolution(model.get_layer("pool").input)
-        convolution.set_weights([kernel[np.newaxis, np.newaxis]])
+        convolution.set_weights([kernel[np.newaxis, np.newaxis], bias])
     if gate:
         outputs[GATE] = gate_scores(picture_features(model), gate)
     return keras.Model(model.input, outputs)
 
 
-def convert(serving: keras.Model) -> onnx.ModelProto:
-    """Convert a model from a batch of uint8 to a dict, whose keys become the names of the ONNX outputs."""
-    signature = [tf.TensorSpec(serving.input.shape, tf.uint8, name=INPUT)]
+def convert(serving: keras.Model, size: int) -> onnx.ModelProto:
+    """Convert a model from uint8 (N, size, size, 1) to a dict, whose keys become the names of the ONNX outputs."""
+    signature = [tf.TensorSpec((None, size, size, 1), tf.uint8, name=INPUT)]
     function = tf.function(lambda image: serving(image, training=False), input_signature=signature)
     proto: onnx.ModelProto
     proto, _ = tf2onnx.convert.from_function(function, input_signature=signature, opset=OPSET)
@@ -148,7 +135,7 @@ def convert(serving: keras.Model) -> onnx.ModelProto:
     return proto
 
 
-def parity(serving: keras.Model, path: Path) -> float:
+def parity(serving: keras.Model, path: Path, *, size: int) -> float:
     """Return the largest difference between Keras and an exported file on random images; see TOLERANCE.
 
     It is infinite if either gives NaN or infinity.
@@ -157,7 +144,7 @@ def parity(serving: keras.Model, path: Path) -> float:
     names = [output.name for output in session.get_outputs()]
     worst = 0.0
     for batch in PARITY_BATCHES:
-        images = np.random.default_rng(batch).integers(0, 256, (batch, *serving.input.shape[1:]), np.uint8)
+        images = np.random.default_rng(batch).integers(0, 256, (batch, size, size, 1), np.uint8)
         expected = serving(images, training=False)
         for name, received in zip(names, session.run(names, {INPUT: images}), strict=True):
             of_keras = np.asarray(expected[name])

@@ -15,13 +15,12 @@ from covidcxr._files import whole
 from covidcxr.data.manifest import Record
 from covidcxr.errors import RecipeError
 from covidcxr.evaluation.scoring import Scores, class_indices, write_scores
-from covidcxr.prediction.preparation import Preparation
 from covidcxr.recipes.recipe import Phase, Recipe, parse_recipe
 from covidcxr.recipes.run_folder import RECIPE, RUN, holds_run, write_run
 from covidcxr.recipes.selection import Parts, split_parts
 from covidcxr.training.batches import Batches, balanced_weights, load_images, pipeline
 from covidcxr.training.callbacks import EpochSeed, FiniteLoss, History, Progress, check_finite
-from covidcxr.training.networks import build
+from covidcxr.training.networks import build, lung_cells
 from covidcxr.training.precision import compute_exactly, precision
 from covidcxr.training.robust_features import set_robust_head
 
@@ -115,7 +114,7 @@ def make_batches(records: Sequence[Record], recipe: Recipe, *, training: bool, c
     weighted = training and recipe.training.class_weights
     weights: NDArray[np.float32] = np.ones(len(records), np.float32)
     return Batches(
-        load_images(records, Preparation.shipped(recipe.preprocessing), cache),
+        load_images(records, recipe.preprocessing, cache),
         y_true,
         balanced_weights(y_true, len(recipe.labels)) if weighted else weights,
         batch_size=recipe.training.batch_size,
@@ -164,17 +163,22 @@ def set_trainable(model: keras.Model, first: str) -> None:
     """Make the layers from ``first`` on trainable and freeze those before it; ``all`` freezes none.
 
     Batch normalisation in a network with a ``head`` keeps its ImageNet statistics: batches that two cores can handle
-    are too small to estimate them.
+    are too small to estimate them. A nested network, such as the lung finder, is never trained.
 
     Raises:
-        RecipeError: There is no such layer.
+        RecipeError: There is no such layer, or the features by which the network finds the lungs would change.
     """
     names = [layer.name for layer in model.layers]
     if first != "all" and first not in names:
         raise RecipeError(f"Expected 'all' or a layer of {model.name} as trainable. Received {first!r}.")
     start = 0 if first == "all" else names.index(first)
+    if lung_cells.NAME in names and start <= names.index(lung_cells.SEEN):
+        raise RecipeError(
+            f"Expected a layer after {lung_cells.SEEN} as trainable: {model.name} finds the lungs by its output. "
+            f"Received {first!r}."
+        )
     for place, layer in enumerate(model.layers):
-        frozen = isinstance(layer, keras.layers.BatchNormalization) and "head" in names
+        frozen = isinstance(layer, keras.layers.BatchNormalization | keras.Model) and "head" in names
         layer.trainable = place >= start and not frozen
 
 

@@ -12,7 +12,7 @@ from covidcxr._files import whole
 from covidcxr.data.manifest import Record
 from covidcxr.errors import ImageError
 from covidcxr.images.decode import read_image
-from covidcxr.prediction.preparation import Preparation
+from covidcxr.images.preprocessing import Preprocessing
 
 
 class ImageCache:
@@ -22,14 +22,14 @@ class ImageCache:
     decoded anyway and compared, which reveals pixels that an older version of the code wrote.
     """
 
-    def __init__(self, folder: Path, prepare: Preparation) -> None:
-        made_by = f"{prepare.preprocessing!r} covidcxr {__version__} pillow {PIL.__version__}"
+    def __init__(self, folder: Path, preprocessing: Preprocessing) -> None:
+        made_by = f"{preprocessing!r} covidcxr {__version__} pillow {PIL.__version__}"
         self._folder = folder / hashlib.sha256(made_by.encode()).hexdigest()[:16]
-        self._prepare = prepare
+        self._preprocessing = preprocessing
         self._compared = False
 
     def image(self, record: Record) -> NDArray[np.uint8]:
-        """Return the input of the network for an image: uint8, shape (size, size, channels).
+        """Return the input of the network for an image: uint8, shape (size, size).
 
         Raises:
             ImageError: The file cannot be decoded, or the cache contains different pixels.
@@ -38,7 +38,7 @@ class ImageCache:
         found = self._read(path)
         if found is not None and self._compared:
             return found
-        image: NDArray[np.uint8] = self._prepare([read_image(record.path)]).inputs[0]
+        image = self._preprocessing(read_image(record.path))
         if found is None:
             _write(path, image)
         elif not np.array_equal(found, image):
@@ -53,9 +53,8 @@ class ImageCache:
             found: NDArray[np.uint8] = np.load(path, allow_pickle=False)
         except (OSError, EOFError, ValueError):
             return None
-        expected = self._prepare.preprocessing
-        shape = (expected.size, expected.size, expected.channels)
-        return found if found.shape == shape and found.dtype == np.uint8 else None
+        side = self._preprocessing.size
+        return found if found.shape == (side, side) and found.dtype == np.uint8 else None
 
 
 def _write(path: Path, image: NDArray[np.uint8]) -> None:

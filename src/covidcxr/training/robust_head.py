@@ -18,7 +18,6 @@ from sklearn.linear_model import LogisticRegression
 from covidcxr.data.manifest import Record
 from covidcxr.errors import ManifestError
 from covidcxr.evaluation.metrics import FloatArray, IntArray
-from covidcxr.evaluation.scoring import class_indices
 from covidcxr.labels import LABELS, Label
 from covidcxr.recipes.recipe import RobustHead
 
@@ -48,15 +47,19 @@ class Features:
     origins: NDArray[np.str_]
 
 
-def find_directions(features: Features, settings: RobustHead) -> FloatArray:
-    """Return the directions of COVID-19 and of pneumonia in the features: float64, shape (d, 2).
+def fit_head(features: Features, settings: RobustHead) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Compute kernel and bias of the dense layer.
 
-    The score of COVID-19 minus that of normal depends on the first only, the robust one. The second, of pneumonia
-    against the rest, is a plain logistic regression, because sources of pneumonia also contain normals.
+    The score of COVID-19 minus that of normal depends on one direction of the features, the robust one. The score of
+    pneumonia has its own direction, a plain logistic regression, because sources of pneumonia also contain normals.
 
     Args:
         features: Features of the training images.
         settings: Weights of the parts.
+
+    Returns:
+        Kernel, float32, shape (d, 3), and bias, float32, shape (3,), for classes in the order of LABELS. The scale of
+        the scores before softmax is fitted with equal weight for every class.
 
     Raises:
         ManifestError: There is no image of pneumonia, or no origin with LEAST images of COVID-19 or of normal.
@@ -71,25 +74,10 @@ def find_directions(features: Features, settings: RobustHead) -> FloatArray:
     contrast = _logistic(plain[known], y_true[known] == COVID, settings.inverse_regularisation)
     covid = disease + settings.contrast * _unit(contrast, plain)
     pneumonia = _logistic(plain, y_true == PNEUMONIA, settings.inverse_regularisation)
-    found: FloatArray = np.stack([covid, pneumonia], axis=1) / spread[:, np.newaxis]
-    return found
-
-
-def fit_scores(
-    pooled: NDArray[np.float32], directions: FloatArray, y_true: IntArray
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Compute kernel and bias of the dense layer from directions; every class has equal weight.
-
-    Args:
-        pooled: Features of the training images as the network pools them: float32, shape (n, d).
-        directions: Result of find_directions.
-        y_true: Index into LABELS: int64, shape (n,).
-
-    Returns:
-        Kernel, float32, shape (d, 3), and bias, float32, shape (3,), for classes in the order of LABELS.
-    """
-    weights, bias = _scores(pooled.astype(np.float64) @ directions, y_true)
-    return (directions @ weights).astype(np.float32), bias.astype(np.float32)
+    directions = np.stack([covid, pneumonia], axis=1)
+    weights, bias = _scores(plain @ directions, y_true)
+    kernel = directions @ weights / spread[:, np.newaxis]
+    return kernel.astype(np.float32), (bias - mean @ kernel).astype(np.float32)
 
 
 def _disease(
@@ -156,9 +144,5 @@ def _scores(evidence: FloatArray, y_true: IntArray) -> tuple[FloatArray, FloatAr
 
 def features_of(plain: NDArray[np.float32], opaque: NDArray[np.float32], records: Sequence[Record]) -> Features:
     """Combine the features of images with labels and origins from their records; see Features."""
-    return Features(plain, opaque, classes_of(records), np.array([record.origin for record in records]))
-
-
-def classes_of(records: Sequence[Record]) -> IntArray:
-    """Return the classes of records as indices into LABELS: int64, shape (n,)."""
-    return class_indices(records, LABELS)
+    y_true = np.array([LABELS.index(record.label) for record in records], np.int64)
+    return Features(plain, opaque, y_true, np.array([record.origin for record in records]))

@@ -27,12 +27,11 @@ RUNTIME = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-thre
 """Files of the npm package onnxruntime-web that the page needs."""
 PAGES = {"/": "index.html", "/model": "model.html"}
 """Addresses of the server's pages, and the exported files, which have the names of their templates."""
-MODEL, LUNGS, CONTRACT, DRAWING = "model.onnx", "lungs.onnx", "model.json", "drawing.png"
+MODEL, CONTRACT, DRAWING = "model.onnx", "model.json", "drawing.png"
 LIMIT = {"max_upload_mb": MAX_BYTES // 2**20}
 POLICY = SECURITY_HEADERS["Content-Security-Policy"].partition("; frame-ancestors")[0]  # a page cannot set it
 STATIC_SITE = {
     "model": MODEL,
-    "lungs": LUNGS,
     "contract": CONTRACT,
     "drawing": DRAWING,
     "policy": f"{POLICY}; script-src 'self' 'wasm-unsafe-eval'",
@@ -65,8 +64,6 @@ def export_static(model: Path | None, out: Path, runtime: Path | None) -> str:
     (out / CONTRACT).write_text(json.dumps(contract(predictor)), "utf-8")
     (out / DRAWING).write_bytes(draw())
     shutil.copyfile(model or str(files("covidcxr") / "assets" / "covidcxr.onnx"), out / MODEL)
-    if predictor.prepare.segmenter:
-        (out / LUNGS).write_bytes(predictor.prepare.segmenter.content)
     app = create_app(predictor)
     (out / PAGES["/"]).write_text(_render(app, "/", page_context(predictor) | LIMIT), "utf-8")
     (out / PAGES["/model"]).write_text(_render(app, "/model", model_context()), "utf-8")
@@ -80,7 +77,7 @@ def contract(predictor: Predictor) -> dict[str, Any]:
         "model": predictor.model,
         "labels": artifact.labels,
         "preprocessing": asdict(artifact.preprocessing),
-        "lung_network": asdict(segmenter.preprocessing) if (segmenter := predictor.prepare.segmenter) else None,
+        "box": artifact.preprocessing.box,
         "operating_points": [{"name": point.name, "threshold": point.threshold} for point in artifact.operating_points],
         "conformal": asdict(artifact.conformal) if artifact.conformal else None,
         "gate": [asdict(check) for check in artifact.gate],

@@ -1,29 +1,9 @@
 """The supported public collections, one module each."""
 
-from covidcxr.data.sources import (
-    actualmed,
-    covid_chestxray,
-    covid_cxnet,
-    figure1,
-    jsrt,
-    kermany,
-    nih,
-    radiography,
-    tb_pakistan,
-)
-from covidcxr.data.sources.base import GitHubArchive, Item, KaggleDataset, ManualDownload, Role, Source
+from covidcxr.data.sources import actualmed, covid_chestxray, covid_cxnet, figure1, kermany, nih, radiography
+from covidcxr.data.sources.base import GitHubArchive, Item, KaggleDataset, Role, Source
 
-__all__ = [
-    "SOURCES",
-    "GitHubArchive",
-    "Item",
-    "KaggleDataset",
-    "ManualDownload",
-    "Role",
-    "Source",
-    "children_origins",
-    "origins",
-]
+__all__ = ["SOURCES", "GitHubArchive", "Item", "KaggleDataset", "Role", "Source", "children_origins", "origins"]
 
 SOURCES: dict[str, Source] = {
     "covid-chestxray": covid_chestxray.SOURCE,
@@ -33,8 +13,6 @@ SOURCES: dict[str, Source] = {
     "covid-cxnet": covid_cxnet.SOURCE,
     "figure1": figure1.SOURCE,
     "actualmed": actualmed.SOURCE,
-    "jsrt": jsrt.SOURCE,
-    "tb-pakistan": tb_pakistan.SOURCE,
 }
 """Name of each collection to its description."""
 

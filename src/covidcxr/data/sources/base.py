@@ -87,17 +87,6 @@ class KaggleDataset:
     folder: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ManualDownload:
-    """Collection that its publisher hands out on a page only.
-
-    Attributes:
-        steps: What to do, up to and including the files to unpack; the folder is added.
-    """
-
-    steps: str
-
-
 class Role(StrEnum):
     """Role of a collection in training and evaluation."""
 
@@ -123,9 +112,7 @@ class Source:
         licence: Licence of the collection; that of single images may differ, see Item.
         citation: Citation requested by the authors.
         download: Where a user downloads it.
-        findings: Class of every finding that belongs to one.
-        other_findings: Findings that belong to no class but stay in the manifest, as disease against health in one
-            hospital; all others are left out and counted.
+        findings: Class of every finding that belongs to one; other findings are left out and counted.
         read: Yields every image that the collection lists or contains, given its folder.
         layout: Files that ``read`` looks for in the folder.
         separator: Separator of the findings if an image has a list of them; the first that is a disease decides.
@@ -140,10 +127,9 @@ class Source:
     homepage: str
     licence: str
     citation: str
-    download: GitHubArchive | KaggleDataset | ManualDownload
+    download: GitHubArchive | KaggleDataset
     findings: Mapping[str, Label]
     read: Callable[[Path], Iterator[Item]]
-    other_findings: frozenset[str] = frozenset()
     layout: str = "metadata.csv"
     separator: str | None = None
     role: Role = Role.TRAINING

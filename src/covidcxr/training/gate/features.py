@@ -21,7 +21,6 @@ from covidcxr.evaluation.metrics import mean_of
 from covidcxr.images.decode import read_image
 from covidcxr.images.grey import Grey
 from covidcxr.prediction.flags import FlagCode
-from covidcxr.prediction.preparation import Preparation
 from covidcxr.recipes.recipe import Recipe
 from covidcxr.training.fit import load_run
 from covidcxr.training.gate.fit import ADULT, CODES, TINY, Gate, Pictures, declined_when_unseen, fit
@@ -118,10 +117,10 @@ def features_of(model: keras.Model, recipe: Recipe, examples: Sequence[Example])
     """Return the network's features of examples, averaged over each image; see Pictures."""
     extractor = keras.Model(model.input, picture_features(model))
     parts: list[NDArray[np.float32]] = []
-    prepare = Preparation.shipped(recipe.preprocessing)
     for start in tqdm(range(0, len(examples), BATCH), desc="gate", unit="batch", disable=None):
         greys = [read() for read, *_ in examples[start : start + BATCH]]
-        parts.append(extractor.predict_on_batch(prepare(greys).inputs))
+        images = np.stack([recipe.preprocessing(grey) for grey in greys])[..., np.newaxis]
+        parts.append(extractor.predict_on_batch(images))
     described = (np.array([str(example[index]) for example in examples]) for index in (1, 2, 3))
     return Pictures(np.concatenate(parts), *described)
 

@@ -1,4 +1,8 @@
-"""Training, export and test of the lung network in a run folder. A stopped run resumes when started again."""
+"""Training, export and test of the two lung networks in a run folder. A stopped run resumes when started again.
+
+One network draws fine masks of whole images (covidcxr.training.networks.lung_unet). The other gives the classifier a
+coarse mask, computed from the classifier's own features (covidcxr.training.networks.lung_cells).
+"""
 
 import json
 import shutil
@@ -23,7 +27,8 @@ from covidcxr.training.batches import pipeline
 from covidcxr.training.callbacks import EpochSeed, FiniteLoss, History, Progress, check_finite
 from covidcxr.training.export import convert, save_checked
 from covidcxr.training.lungs.data import LungPair, MaskBatches, find_pairs, load_pairs, pairs_hash, split_by_hospital
-from covidcxr.training.lungs.report import evaluate
+from covidcxr.training.lungs.report import evaluate, evaluate_cells
+from covidcxr.training.networks import lung_cells
 from covidcxr.training.networks.lung_unet import lung_unet
 from covidcxr.training.precision import compute_exactly
 
@@ -31,16 +36,17 @@ HISTORY, NETWORK, MODEL, REPORT, EXAMPLES = (
     *("history.csv", "model.keras", "lungs.onnx", "report.json", "examples.png"),
 )
 """Files of a run folder, next to run.json, curves.png and, during training, the folder checkpoints."""
+CELLS = "cells"
+"""Folder in the run for the second network: NETWORK, HISTORY and the weights that the package ships."""
 PREPROCESSING = Preprocessing(size=128, crop=1.0, equalize=True)
 """Input of the U-Net: the whole image, equalised because window and gamma differ between collections."""
+CELLS_PREPROCESSING = Preprocessing(size=224, crop=0.8, equalize=True, blur=1.5)
+"""Input of the second network: that of the recipe ``default``, whose features it reads."""
 AUGMENTATION = Augmentation(flip=True, rotation=15, translation=0.1, zoom=0.2, brightness=0.1, contrast=0.3)
-"""Strong, because the network must also find the lungs of children and in differently cropped images."""
+"""Strong, because the networks must also find the lungs of children and in differently cropped images."""
 TOLERANCE = 1e-4
 """Largest difference of a probability between Keras and the exported file."""
-LICENCE = (
-    "Apache-2.0; trained on lung masks of V7 Labs (CC BY 4.0) for images of covid-chestxray-dataset, and on those of "
-    "the SCR database for images of JSRT, see NOTICE"
-)
+LICENCE = "Apache-2.0; trained on lung masks of V7 Labs (CC BY 4.0) for images of covid-chestxray-dataset, see NOTICE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +71,7 @@ class LungSettings:
 
 
 def train_lungs(root: Path, out: Path, settings: LungSettings) -> dict[str, Any]:
-    """Train, export and test the network.
+    """Train and test both networks, and export the first.
 
     Args:
         root: Folder with the collections as published and the masks; see covidcxr.training.lungs.data.
@@ -87,9 +93,13 @@ def train_lungs(root: Path, out: Path, settings: LungSettings) -> dict[str, Any]
         write_run(out, depends, {})
     keras.utils.set_random_seed(settings.seed)
     compute_exactly()
-    network = _trained(known, settings, out)
+    network = _trained(lung_unet(size=PREPROCESSING.size), PREPROCESSING, known, settings, out)
     export_lungs(network, out / MODEL, data_hash=data_hash)
     report = evaluate(LungSegmenter.load(out / MODEL), known, unseen, out / EXAMPLES, seed=settings.seed)
+    network = lung_cells.lung_cell_network(CELLS_PREPROCESSING.size)
+    network = _trained(network, CELLS_PREPROCESSING, known, settings, out / CELLS)
+    network.get_layer(lung_cells.NAME).save_weights(out / CELLS / lung_cells.WEIGHTS)
+    report["cells"] = evaluate_cells(network, CELLS_PREPROCESSING, unseen, seed=settings.seed)
     report |= {"settings": asdict(settings), "data_hash": data_hash, "sha256": file_sha256(out / MODEL)}
     write_json(out / REPORT, report)
     return report
@@ -107,22 +117,27 @@ def export_lungs(model: keras.Model, out: Path, *, data_hash: str) -> None:
         ArtifactError: The file differs from Keras by more than TOLERANCE.
     """
     serving = keras.Model(model.input, {LUNGS: model.output})
-    proto = convert(serving)
+    proto = convert(serving, PREPROCESSING.size)
     about = {"preprocessing": asdict(PREPROCESSING), "covidcxr": __version__, "data_hash": data_hash}
     about |= {"licence": LICENCE, "intended_use": DISCLAIMER}
     onnx.helper.set_model_props(proto, {METADATA_KEY: json.dumps(about, sort_keys=True)})
-    save_checked(proto, serving, out, tolerance=TOLERANCE)
+    save_checked(proto, serving, out, size=PREPROCESSING.size, tolerance=TOLERANCE)
 
 
-def _trained(pairs: Sequence[LungPair], settings: LungSettings, out: Path) -> keras.Model:
+def _trained(
+    model: keras.Model, preprocessing: Preprocessing, pairs: Sequence[LungPair], settings: LungSettings, out: Path
+) -> keras.Model:
     """Return the trained network: from the folder if it is there, else after training."""
     if not (out / NETWORK).exists():
-        _fit(lung_unet(size=PREPROCESSING.size), pairs, settings, out)
+        out.mkdir(exist_ok=True)
+        _fit(model, preprocessing, pairs, settings, out)
     return keras.models.load_model(out / NETWORK, compile=False)
 
 
-def _fit(model: keras.Model, pairs: Sequence[LungPair], settings: LungSettings, out: Path) -> None:
-    images, masks = load_pairs(pairs, PREPROCESSING)
+def _fit(
+    model: keras.Model, preprocessing: Preprocessing, pairs: Sequence[LungPair], settings: LungSettings, out: Path
+) -> None:
+    images, masks = load_pairs(pairs, preprocessing)
     batches = MaskBatches(images, masks, batch_size=settings.batch_size, seed=settings.seed, augmentation=AUGMENTATION)
     steps = len(batches) * settings.epochs
     rate = keras.optimizers.schedules.CosineDecay(settings.learning_rate, steps)
@@ -148,20 +163,24 @@ def lung_loss(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
     """Return cross-entropy, which yields probabilities, plus soft Dice, which gives small and large lungs equal weight.
 
     Args:
-        y_true: float32, shape (n, size, size, 2), 0..1: share of lung, and of what is known; the rest does not count.
-        y_pred: Output of the network, 0..1: shape (n, size, size, 1).
+        y_true: float32, shape (n, size, size, 1), 0..1.
+        y_pred: Output of the network, 0..1: shape (n, size, size, 1), or (n, cells, cells, 1) where ``cells`` divides
+            ``size``.
 
     Returns:
         float32, shape (n,).
     """
-    lungs, known = y_true[..., :1], y_true[..., 1:]
-    entropy = keras.losses.binary_crossentropy(lungs, y_pred) * known[..., 0]
-    mean = tf.reduce_sum(entropy, axis=(1, 2)) / tf.reduce_sum(known, axis=(1, 2, 3))
-    return mean + keras.losses.dice(lungs * known, y_pred * known, axis=(1, 2, 3))
+    y_true = _in_cells(y_true, y_pred)
+    entropy = tf.reduce_mean(keras.losses.binary_crossentropy(y_true, y_pred), axis=(1, 2))
+    return entropy + keras.losses.dice(y_true, y_pred, axis=(1, 2, 3))
 
 
 def pixel_accuracy(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
     """Return the share of pixels on which both agree at a threshold of 0.5; arguments as in lung_loss."""
-    lungs, known = y_true[..., :1], y_true[..., 1:]
-    right = tf.cast((lungs >= 0.5) == (y_pred >= 0.5), tf.float32) * known
-    return tf.reduce_sum(right, axis=(1, 2, 3)) / tf.reduce_sum(known, axis=(1, 2, 3))
+    y_true = _in_cells(y_true, y_pred)
+    return tf.reduce_mean(tf.cast((y_true >= 0.5) == (y_pred >= 0.5), tf.float32), axis=(1, 2, 3))
+
+
+def _in_cells(y_true: tf.Tensor, y_pred: tf.Tensor) -> tf.Tensor:
+    side = y_true.shape[1] // y_pred.shape[1]
+    return tf.nn.avg_pool2d(y_true, side, side, "VALID")

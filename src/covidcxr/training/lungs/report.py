@@ -1,4 +1,4 @@
-"""Test of the lung network: Dice coefficients on held-out images, and a contact sheet."""
+"""Test of the lung networks: Dice coefficients on held-out images, and a contact sheet."""
 
 import platform
 from collections.abc import Sequence
@@ -6,16 +6,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from covidcxr import __version__
-from covidcxr.evaluation.metrics import mean_of
+from covidcxr.evaluation.metrics import Estimate, mean_of
 from covidcxr.images.decode import read_image
 from covidcxr.images.grey import Grey
+from covidcxr.images.preprocessing import Preprocessing
 from covidcxr.prediction.lungs import LungSegmenter, Mask
-from covidcxr.training.lungs.data import LungPair, read_masks
+from covidcxr.prediction.predictor import LUNG
+from covidcxr.training.lungs.data import LungPair, load_pairs
 
 SHEET_PICTURES, _COLUMNS, _SIDE, _GAP = 24, 6, 240, 6  # contact sheet: images, images per row, then pixels
 _DRAWN, _FOUND = (0, 158, 115), (230, 159, 0)
@@ -35,41 +38,50 @@ def evaluate(
         seed: Seed of the bootstrap.
 
     Returns:
-        JSON values: for each collection, mean Dice with its 95 % interval by bootstrap over patients, and a description
-        of the data.
+        JSON values: mean Dice with its 95 % interval by bootstrap over patients, and a description of the data.
     """
     greys = [read_image(pair.image) for pair in unseen]
-    drawn = [read_masks(pair, grey.shape) for pair, grey in zip(unseen, greys, strict=True)]
+    drawn = [read_image(pair.mask) >= 128 for pair in unseen]
     found = segmenter.masks(greys)
-    scores = np.array([dice(lungs & where, mask & where) for (lungs, where), mask in zip(drawn, found, strict=True)])
+    scores = np.array([dice(mask, other) for mask, other in zip(drawn, found, strict=True)])
     order = np.argsort(scores)
     shown = order[np.linspace(0, len(order) - 1, min(SHEET_PICTURES, len(order))).round().astype(int)]
-    contact_sheet([outlined(greys[i], drawn[i][0], found[i]) for i in shown]).save(examples)
-    origins = np.array([pair.origin for pair in unseen])
+    contact_sheet([outlined(greys[i], drawn[i], found[i]) for i in shown]).save(examples)
     return {
-        "by_collection": {
-            str(origin): _of_collection(
-                scores[origins == origin],
-                [pair for pair in known if pair.origin == origin],
-                [pair for pair in unseen if pair.origin == origin],
-                seed,
-            )
-            for origin in np.unique(origins)
-        },
+        "dice": mean_dice(scores, [pair.patient_id for pair in unseen], seed=seed).to_dict(),
+        "lowest_dice": float(scores.min()),
+        "test": _counts(unseen),
+        "training": _counts(known),
+        "hospitals_held_out": sorted({pair.hospital for pair in unseen}),
         "versions": {"covidcxr": __version__, "python": platform.python_version()}
         | {package: version(package) for package in ("tensorflow", "keras", "tf2onnx", "onnxruntime", "numpy")},
     }
 
 
-def _of_collection(
-    scores: NDArray[np.float64], known: Sequence[LungPair], unseen: Sequence[LungPair], seed: int
+def evaluate_cells(
+    network: keras.Model, preprocessing: Preprocessing, unseen: Sequence[LungPair], *, seed: int
 ) -> dict[str, Any]:
+    """Compare coarse masks with manually drawn ones, cell by cell.
+
+    Args:
+        network: Network of covidcxr.training.networks.lung_cells.lung_cell_network.
+        preprocessing: Preprocessing that it was trained with.
+        unseen: Pairs of held-out hospitals.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        JSON values: mean Dice as in ``evaluate``, side of the input in pixels, and side of the mask in cells.
+    """
+    images, masks = load_pairs(unseen, preprocessing)
+    found = np.asarray(network.predict(images, verbose=0))[..., 0]
+    side = found.shape[1]
+    drawn = masks.reshape(len(masks), side, preprocessing.size // side, side, -1).mean(axis=(2, 4)) / 255
+    scores = np.array([dice(one, other) for one, other in zip(drawn >= LUNG, found >= LUNG, strict=True)])
     return {
-        "dice": mean_of(scores, np.array([pair.patient_id for pair in unseen]), seed=seed).to_dict(),
+        "dice": mean_dice(scores, [pair.patient_id for pair in unseen], seed=seed).to_dict(),
         "lowest_dice": float(scores.min()),
-        "test": _counts(unseen),
-        "training": _counts(known),
-        "hospitals_held_out": sorted({pair.hospital for pair in unseen}),
+        "side": preprocessing.size,
+        "cells": side,
     }
 
 
@@ -85,6 +97,17 @@ def dice(mask: Mask, other: Mask) -> float:
     """Return the Dice coefficient of two masks of equal size, 0..1; 1 if both are empty."""
     total = int(mask.sum() + other.sum())
     return 2 * int((mask & other).sum()) / total if total else 1.0
+
+
+def mean_dice(scores: NDArray[np.float64], patients: Sequence[str], *, seed: int) -> Estimate:
+    """Return the mean Dice over images with its interval.
+
+    Args:
+        scores: Dice of each image: float64, shape (n,).
+        patients: Patient of each image.
+        seed: Seed of the bootstrap.
+    """
+    return mean_of(scores, np.array(patients), seed=seed)
 
 
 def outlined(grey: Grey, drawn: Mask, found: Mask) -> Image.Image:

@@ -1,8 +1,8 @@
 """Networks by name. Each is a function from an input size and a number of classes to a Keras model.
 
-A network takes preprocessed images, uint8 (N, size, size, channels), scales them inside the graph, and returns
-probabilities, float32 (N, classes); with two classes and a sigmoid, (N, 1) for the second class. A network whose last
-layers are ``pool`` (global average pooling) and ``head`` (dense) gets a class activation map at export.
+A network takes preprocessed images, uint8 (N, size, size, 1), scales them inside the graph, and returns probabilities,
+float32 (N, classes); with two classes and a sigmoid, (N, 1) for the second class. A network whose last layers are
+``pool`` (global average pooling) and ``head`` (dense) gets a class activation map at export.
 """
 
 from collections.abc import Callable

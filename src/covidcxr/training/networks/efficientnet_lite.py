@@ -58,13 +58,13 @@ def efficientnet_lite0(*, size: int, classes: int, weights: str | None, dropout:
     return keras.Model(backbone.input, probabilities, name="efficientnet_lite0")
 
 
-def load_backbone(size: int, weights: str | None, *, channels: int = 1) -> keras.Model:
-    """Build the feature extractor with the weights ``imagenet``, or with random ones for None; see build_backbone.
+def load_backbone(size: int, weights: str | None) -> keras.Model:
+    """Build the feature extractor with the weights ``imagenet``, or with random ones for None.
 
     Raises:
         RecipeError: There are no such weights.
     """
-    backbone = build_backbone(size, channels=channels)
+    backbone = build_backbone(size)
     if weights == "imagenet":
         with as_file(files("covidcxr.training.networks") / WEIGHTS) as path:
             backbone.load_weights(path)
@@ -73,14 +73,14 @@ def load_backbone(size: int, weights: str | None, *, channels: int = 1) -> keras
     return backbone
 
 
-def build_backbone(size: int, *, channels: int = 1) -> keras.Model:
-    """Build the feature extractor: uint8 (N, size, size, channels) to float32 (N, size / 32, size / 32, 1280).
+def build_backbone(size: int) -> keras.Model:
+    """Build the feature extractor: uint8 (N, size, size, 1) to float32 (N, size / 32, size / 32, 1280).
 
-    It reads the first channel only: with the three ImageNet kernels of the stem summed, the result equals that of a
-    greyscale image in three identical channels.
+    It has one input channel: with the three ImageNet kernels of the stem summed, the result equals that of a greyscale
+    image in three identical channels.
     """
-    image = keras.Input((size, size, channels), dtype="uint8", name="image")
-    x = rescaling(1 / STDDEV, -MEAN / STDDEV)(image if channels == 1 else image[..., :1])
+    image = keras.Input((size, size, 1), dtype="uint8", name="image")
+    x = rescaling(1 / STDDEV, -MEAN / STDDEV)(image)
     x = _normalised(layers.Conv2D(STEM_FILTERS, 3, 2, padding="same", use_bias=False, name="stem")(x), "stem")
     for number, stage in enumerate(STAGES):
         for repeat in range(stage.repeats):

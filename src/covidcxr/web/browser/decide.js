@@ -4,9 +4,9 @@
  * Return the API's object for one image.
  *
  * `contract` is the model.json of covidcxr.web.static_site, `grey` {values, width, height}, `outputs` the network's by
- * name: {data, dims} with the image as the only one of its batch, `box` what the network saw of the image.
+ * name: {data, dims} with the image as the only one of its batch.
  */
-export function decide(contract, path, grey, outputs, box) {
+export function decide(contract, path, grey, outputs) {
   const { labels } = contract;
   const shares = Array.from(outputs.probabilities.data);
   const probabilities = Object.fromEntries(labels.map((label, i) => [label, shares[i]]));
@@ -15,7 +15,7 @@ export function decide(contract, path, grey, outputs, box) {
   if (possible && possible.length === labels.length) flags.push({ code: "uncertain", declines: true });
   const reason = flags.find(({ declines }) => declines)?.code;
   const answered = !reason;
-  const maps = answered && outputs.activation_map ? mapsOf(contract, shares, outputs, box) : {};
+  const maps = answered && outputs.activation_map ? mapsOf(contract, shares, outputs) : {};
   return {
     path,
     label: answered ? labels[shares.indexOf(Math.max(...shares))] : null,
@@ -58,7 +58,7 @@ function callsOf(points, probability) {
 }
 
 /** The map of the most probable class, what speaks for COVID-19 against another pneumonia, and the lungs. */
-function mapsOf({ labels, lung }, shares, outputs, box) {
+function mapsOf({ labels, box, lung }, shares, outputs) {
   const [, height, width, classes] = outputs.activation_map.dims;
   const evidence = (label) =>
     Array.from({ length: height * width }, (_, cell) => outputs.activation_map.data[cell * classes + labels.indexOf(label)]);

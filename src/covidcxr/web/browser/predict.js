@@ -4,20 +4,19 @@ import { decide } from "./decide.js";
 import { decode } from "./decode.js";
 import { preprocess } from "./preprocess.js";
 
-const { model, lungs, contract, drawing } = document.body.dataset;
+const { model, contract, drawing } = document.body.dataset;
 ort.env.wasm.numThreads = 1; // more would need headers that static hosts do not send
 let loading; // promise of the model, from the first image on
 let last = Promise.resolve(); // a session runs one image at a time
 
 /** Score one image file; see the module that this one replaces. */
 export async function predict(file, { signal } = {}) {
-  const { sessions, settings } = await (loading ??= load());
+  const { session, settings } = await (loading ??= load());
   signal?.throwIfAborted();
   const grey = await decode(file);
-  const turn = last.then(() => signal?.throwIfAborted() ?? run(sessions, settings, grey));
+  const turn = last.then(() => signal?.throwIfAborted() ?? run(session, settings, grey));
   last = turn.catch(() => {});
-  const { outputs, box } = await turn;
-  return decide(settings, file.name, grey, outputs, box);
+  return decide(settings, file.name, grey, await turn);
 }
 
 /** Reports need a server. */
@@ -38,26 +37,21 @@ export async function fetchSample({ picture, file }) {
 
 async function load() {
   try {
-    const settings = await (await reach(contract)).json();
-    const networks = settings.lung_network ? [model, lungs] : [model];
-    const files = await Promise.all(networks.map(async (address) => (await reach(address)).arrayBuffer()));
-    return { settings, sessions: await Promise.all(files.map((bytes) => ort.InferenceSession.create(bytes))) };
+    const [settings, bytes] = await Promise.all([
+      reach(contract).then((response) => response.json()),
+      reach(model).then((response) => response.arrayBuffer()),
+    ]);
+    return { settings, session: await ort.InferenceSession.create(bytes) };
   } catch (error) {
     loading = undefined; // the next image tries again
     throw error;
   }
 }
 
-async function run([classifier, finder], settings, grey) {
-  const found = finder && (await score(finder, settings.lung_network, grey)).outputs.lungs;
-  return score(classifier, settings.preprocessing, grey, found && { values: found.data, side: found.dims[1] });
-}
-
-async function score(session, preprocessing, grey, found) {
+async function run(session, { preprocessing }, grey) {
   const { size } = preprocessing;
-  const { values, box } = preprocess(grey, preprocessing, found);
-  const input = new ort.Tensor("uint8", values, [1, size, size, values.length / size ** 2]);
-  return { outputs: await session.run({ image: input }), box };
+  const input = new ort.Tensor("uint8", preprocess(grey, preprocessing), [1, size, size, 1]);
+  return session.run({ image: input });
 }
 
 async function reach(address) {

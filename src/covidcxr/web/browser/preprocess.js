@@ -5,118 +5,20 @@ const RESIZE_BITS = 22; // after the binary point of a weight (Pillow: PRECISION
 const BLUR_BITS = 24;
 const BLUR_PASSES = 3; // box blurs that approximate a Gaussian (Gwosdek et al. 2011)
 
-const LUNG = 0.5; // see covidcxr.images.frame
-const LEAST = 0.01;
-const STRAY = 0.005;
-const FEWEST = 200; // see covidcxr.images.preprocessing
-
 /**
- * Cut out what the network sees, resize (antialiased bilinear), blur and equalise.
+ * Crop, resize (antialiased bilinear), blur and equalise.
  *
- * `grey` is {values, width, height} with a Uint8Array of rows; `settings` the object Preprocessing of the model file;
- * `lungs` {values, side}, the probabilities of the lung network, needed with a frame.
- * Returns {values, box}: a Uint8Array of size x size x channels, and what the network sees as shares of the image.
+ * `grey` is {values, width, height} with a Uint8Array of rows; `settings` the object Preprocessing of the model file.
+ * Returns a Uint8Array of size x size.
  */
-export function preprocess(grey, settings, lungs) {
-  const { size, blur, equalize } = settings;
-  const { width, height } = grey;
-  const frame = seen(grey, settings, lungs);
-  const box = [frame[0] / width, frame[1] / height, frame[2] / width, frame[3] / height];
-  let values = cut(grey, frame, size);
-  if (blur) values = gaussian(values, size, blur);
-  if (settings.frame === null) return { values: equalize ? equalized(values) : values, box };
-  const shares = { values: Uint8Array.from(lungs.values, roundHalfEven), width: lungs.side, height: lungs.side };
-  const inside = cut(shares, box.map((edge) => edge * lungs.side), size);
-  if (equalize) values = equalizedByLungs(values, inside);
-  return { values: Uint8Array.from({ length: 2 * size * size }, (_, i) => (i % 2 ? inside : values)[i >> 1]), box };
-}
-
-/** 0..1 to 0..255, rounded as NumPy does. */
-function roundHalfEven(share) {
-  const value = Math.fround(255 * share);
-  const floor = Math.floor(value);
-  const rest = value - floor;
-  return rest > 0.5 || (rest === 0.5 && floor % 2) ? floor + 1 : floor;
-}
-
-/** Left, top, right and bottom in pixels of the part that the network sees. */
-function seen({ width, height }, { crop, frame }, lungs) {
+export function preprocess(grey, { size, crop, blur, equalize }) {
   const margin = (1 - crop) / 2;
-  if (frame === null) return [margin * width, margin * height, (1 - margin) * width, (1 - margin) * height];
-  const { values, side } = lungs;
-  let [left, right, top, bottom] = [0, 1, 0, 1];
-  if (values.filter((share) => share >= LUNG).length / values.length >= LEAST) {
-    const columns = new Float64Array(side);
-    const rows = new Float64Array(side);
-    values.forEach((share, place) => {
-      const weight = Math.max(0, share - LUNG);
-      columns[place % side] += weight;
-      rows[Math.floor(place / side)] += weight;
-    });
-    [left, right] = ends(columns);
-    [top, bottom] = ends(rows);
-  }
-  const half = ((1 + frame) / 2) * Math.max((right - left) * width, (bottom - top) * height);
-  const [x, y] = [((left + right) / 2) * width, ((top + bottom) / 2) * height];
-  return [x - half, y - half, x + half, y + half];
-}
-
-/** Where weights along an axis begin and end, as shares of it. */
-function ends(weights) {
-  const total = weights.reduce((sum, weight) => sum + weight, 0);
-  const passed = [0];
-  weights.forEach((weight) => passed.push(passed[passed.length - 1] + weight));
-  const shares = passed.map((sum) => sum / total);
-  const step = 1 / weights.length;
-  const first = Math.max(0, shares.findIndex((share) => share >= STRAY) - 1);
-  const last = shares.findIndex((share) => share >= 1 - STRAY);
-  return [
-    step * (first + (STRAY - shares[first]) / (shares[first + 1] - shares[first])),
-    step * (last - (shares[last] - (1 - STRAY)) / (shares[last] - shares[last - 1])),
-  ];
-}
-
-/** Resize a part of an image to size x size; black beyond its edge. */
-function cut({ values, width, height }, [left, top, right, bottom], size) {
-  const [before, above] = [left, top].map((edge) => Math.max(0, -Math.floor(edge)));
-  const wide = width + before + Math.max(0, Math.ceil(right) - width);
-  const high = height + above + Math.max(0, Math.ceil(bottom) - height);
-  if (wide > width || high > height) {
-    const padded = new Uint8Array(wide * high);
-    for (let y = 0; y < height; y++) {
-      padded.set(values.subarray(y * width, (y + 1) * width), (y + above) * wide + before);
-    }
-    values = padded;
-  }
-  const columns = weights(wide, left + before, right + before, size);
-  const rows = weights(high, top + above, bottom + above, size);
-  const narrow = resizeRows(values, wide, high, columns);
-  return transpose(resizeRows(transpose(narrow, size, high), high, size, rows), size, size);
-}
-
-/** Every grey value becomes the mean of its ranks in the whole image and in the lungs. */
-function equalizedByLungs(values, inside) {
-  const whole = new Uint32Array(256);
-  const lungs = new Uint32Array(256);
-  values.forEach((value, place) => {
-    if (value > 0) whole[value] += 1;
-    if (inside[place] > 127) lungs[value] += 1;
-  });
-  const ranks = [whole, lungs].map(ranked).filter(Boolean);
-  if (!ranks.length) return values;
-  const table = Uint8Array.from(whole, (_, value) =>
-    Math.floor((255 * ranks.reduce((sum, rank) => sum + rank[value], 0)) / ranks.length + 0.5));
-  return values.map((value) => table[value]);
-}
-
-function ranked(counts) {
-  const all = counts.reduce((sum, count) => sum + count, 0);
-  if (all < FEWEST) return undefined;
-  let before = 0;
-  return Array.from(counts, (count) => {
-    before += count;
-    return (before - count / 2) / all;
-  });
+  const columns = weights(grey.width, margin * grey.width, (1 - margin) * grey.width, size);
+  const rows = weights(grey.height, margin * grey.height, (1 - margin) * grey.height, size);
+  let values = resizeRows(grey.values, grey.width, grey.height, columns);
+  values = transpose(resizeRows(transpose(values, size, grey.height), grey.height, size, rows), size, size);
+  if (blur) values = gaussian(values, size, blur);
+  return equalize ? equalized(values) : values;
 }
 
 /** For each output pixel: the first input pixel, and integer weights for it and those after it. */
