@@ -19,14 +19,14 @@ CELL_S = 1800
 SHARE = "0.4"
 """What notebooks/common.py calls SHARE: enough for every claim that a notebook asserts."""
 KEPT = 3
-"""Images of every five that the notebooks read in tests."""
+"""Of every five images, the notebooks read this many in tests."""
 WHOLE = {SOURCES[name].folder for name in ("covid-chestxray", "kermany")}
 """Folders of which they read all images: fewer are not enough for the published accuracy."""
 
 
 @pytest.fixture(scope="session")
 def collections(data_root, tmp_path_factory):
-    """The collections with KEPT of five images of most, like a partial download."""
+    """The collections, most of them with KEPT of every five images, like a partial download."""
     root = tmp_path_factory.mktemp("collections")
     for path in data_root.rglob("*"):
         name = path.relative_to(data_root)

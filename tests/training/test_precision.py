@@ -14,8 +14,6 @@ from covidcxr.training.precision import precision
 from support.small_networks import few_blocks
 from support.small_recipes import small_recipe
 
-pytestmark = pytest.mark.slow
-
 HEAD = '{ trainable = "head", epochs = 4, learning_rate = 1e-2 }'
 
 

@@ -13,8 +13,6 @@ from covidcxr.training.networks import build
 from covidcxr.training.robust_features import opaque_images, set_robust_head
 from support.small_recipes import robust_recipe
 
-pytestmark = pytest.mark.slow
-
 RECIPE = robust_recipe(folds=4)
 
 

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from covidcxr.training.lungs.report import contact_sheet, dice, mean_dice, outlined
+from covidcxr.evaluation.metrics import mean_of
+from covidcxr.training.lungs.report import contact_sheet, dice, outlined
 
 
 def test_dice_of_known_masks():
@@ -16,8 +17,8 @@ def test_dice_of_known_masks():
 
 def test_the_interval_is_over_patients():
     scores = np.repeat([0.9, 1.0], 50)
-    images = mean_dice(scores, [str(number) for number in range(100)], seed=0)
-    patients = mean_dice(scores, np.repeat(["a", "b", "c", "d"], 25).tolist(), seed=0)
+    images = mean_of(scores, np.arange(100).astype(str), seed=0)
+    patients = mean_of(scores, np.repeat(["a", "b", "c", "d"], 25), seed=0)
     assert images.value == patients.value == pytest.approx(0.95)
     assert images.low < 0.95 < images.high
     assert patients.high - patients.low > 3 * (images.high - images.low)

@@ -8,11 +8,10 @@ from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from covidcxr import __version__
-from covidcxr.evaluation.metrics import Estimate, mean_of
+from covidcxr.evaluation.metrics import mean_of
 from covidcxr.images.decode import read_image
 from covidcxr.images.grey import Grey
 from covidcxr.images.preprocessing import Preprocessing
@@ -48,7 +47,7 @@ def evaluate(
     shown = order[np.linspace(0, len(order) - 1, min(SHEET_PICTURES, len(order))).round().astype(int)]
     contact_sheet([outlined(greys[i], drawn[i], found[i]) for i in shown]).save(examples)
     return {
-        "dice": mean_dice(scores, [pair.patient_id for pair in unseen], seed=seed).to_dict(),
+        "dice": mean_of(scores, np.array([pair.patient_id for pair in unseen]), seed=seed).to_dict(),
         "lowest_dice": float(scores.min()),
         "test": _counts(unseen),
         "training": _counts(known),
@@ -78,7 +77,7 @@ def evaluate_cells(
     drawn = masks.reshape(len(masks), side, preprocessing.size // side, side, -1).mean(axis=(2, 4)) / 255
     scores = np.array([dice(one, other) for one, other in zip(drawn >= LUNG, found >= LUNG, strict=True)])
     return {
-        "dice": mean_dice(scores, [pair.patient_id for pair in unseen], seed=seed).to_dict(),
+        "dice": mean_of(scores, np.array([pair.patient_id for pair in unseen]), seed=seed).to_dict(),
         "lowest_dice": float(scores.min()),
         "side": preprocessing.size,
         "cells": side,
@@ -97,17 +96,6 @@ def dice(mask: Mask, other: Mask) -> float:
     """Return the Dice coefficient of two masks of equal size, 0..1; 1 if both are empty."""
     total = int(mask.sum() + other.sum())
     return 2 * int((mask & other).sum()) / total if total else 1.0
-
-
-def mean_dice(scores: NDArray[np.float64], patients: Sequence[str], *, seed: int) -> Estimate:
-    """Return the mean Dice over images with its interval.
-
-    Args:
-        scores: Dice of each image: float64, shape (n,).
-        patients: Patient of each image.
-        seed: Seed of the bootstrap.
-    """
-    return mean_of(scores, np.array(patients), seed=seed)
 
 
 def outlined(grey: Grey, drawn: Mask, found: Mask) -> Image.Image:
